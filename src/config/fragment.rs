@@ -1,0 +1,144 @@
+//! One configuration file as it was written: every key optional, none unknown.
+
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+/// The content of one file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fragment {
+    /// `[tmux]`
+    #[serde(default)]
+    pub tmux: TmuxFragment,
+    /// `[snapshot]`
+    #[serde(default)]
+    pub snapshot: SnapshotFragment,
+    /// `[restore]`
+    #[serde(default)]
+    pub restore: RestoreFragment,
+}
+
+/// `[tmux]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TmuxFragment {
+    /// See [`KEYS`], as for all of these.
+    pub program: Option<PathBuf>,
+    /// `-S`
+    pub socket_path: Option<PathBuf>,
+    /// `-L`
+    pub socket_name: Option<String>,
+    /// Whether to start a server where there is none.
+    pub found: Option<bool>,
+}
+
+/// `[snapshot]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotFragment {
+    /// Time between two looks.
+    pub interval: Option<SignedDuration>,
+    /// Time between two snapshots of what only prints.
+    pub output_interval: Option<SignedDuration>,
+    /// Lines kept per pane.
+    pub scrollback_lines: Option<u32>,
+}
+
+/// `[restore]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreFragment {
+    /// Whether to restore unasked.
+    pub auto: Option<bool>,
+}
+
+/// A key of the configuration, for documentation and for suggestions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Its table.
+    pub table: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Its default as it would be written.
+    pub default: &'static str,
+    /// What it does, one sentence.
+    pub meaning: &'static str,
+}
+
+/// Every key there is.
+pub const KEYS: [Key; 8] = [
+    Key {
+        table: "tmux",
+        name: "program",
+        default: "\"tmux\"",
+        meaning: "The tmux to use; a name is looked for in the PATH of your login shell.",
+    },
+    Key {
+        table: "tmux",
+        name: "socket_name",
+        default: "\"default\"",
+        meaning: "The socket to watch, as with `tmux -L`.",
+    },
+    Key {
+        table: "tmux",
+        name: "socket_path",
+        default: "(none)",
+        meaning: "The socket to watch, as with `tmux -S`; wins over socket_name.",
+    },
+    Key {
+        table: "tmux",
+        name: "found",
+        default: "true",
+        meaning: "Start a server in a scope of its own when none is running.",
+    },
+    Key {
+        table: "snapshot",
+        name: "interval",
+        default: "\"1s\"",
+        meaning: "Time between two looks at the server, 200ms to 60s.",
+    },
+    Key {
+        table: "snapshot",
+        name: "output_interval",
+        default: "\"5s\"",
+        meaning: "Shortest time between two snapshots of panes that only print, 1s to 10min.",
+    },
+    Key {
+        table: "snapshot",
+        name: "scrollback_lines",
+        default: "2000",
+        meaning: "Lines kept of each pane above its screen, 0 to 50000.",
+    },
+    Key {
+        table: "restore",
+        name: "auto",
+        default: "true",
+        meaning: "Bring back what was lost without being asked.",
+    },
+];
+
+impl Fragment {
+    /// Returns this fragment with the gaps filled from a weaker one.
+    #[must_use]
+    pub fn over(self, weaker: Fragment) -> Fragment {
+        // A name in a stronger file is meant to replace a path in a weaker one.
+        let named = self.tmux.socket_path.is_some() || self.tmux.socket_name.is_some();
+        let (strong, weak) = (self.tmux, weaker.tmux);
+        Fragment {
+            tmux: TmuxFragment {
+                program: strong.program.or(weak.program),
+                socket_path: strong.socket_path.or(if named { None } else { weak.socket_path }),
+                socket_name: strong.socket_name.or(if named { None } else { weak.socket_name }),
+                found: strong.found.or(weak.found),
+            },
+            snapshot: SnapshotFragment {
+                interval: self.snapshot.interval.or(weaker.snapshot.interval),
+                output_interval: self.snapshot.output_interval.or(weaker.snapshot.output_interval),
+                scrollback_lines: self.snapshot.scrollback_lines.or(weaker.snapshot.scrollback_lines),
+            },
+            restore: RestoreFragment { auto: self.restore.auto.or(weaker.restore.auto) },
+        }
+    }
+}

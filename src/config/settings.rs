@@ -1,0 +1,89 @@
+//! The configuration as the program uses it: whole and within its bounds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::Fragment;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The tmux program.
+    pub tmux_program: PathBuf,
+    /// The socket that is watched.
+    pub socket: TmuxSocket,
+    /// Whether a server is started where there is none.
+    pub found: bool,
+    /// Time between two looks at the server.
+    pub interval: Duration,
+    /// Shortest time between two snapshots of panes that only print.
+    pub output_interval: Duration,
+    /// Lines kept of each pane above its screen; 0 keeps no text at all.
+    pub scrollback_lines: u32,
+    /// Whether what was lost comes back unasked.
+    pub restore: bool,
+}
+
+/// How a tmux socket is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TmuxSocket {
+    /// `-L`: a name below the user's socket directory.
+    Name(String),
+    /// `-S`: a path.
+    Path(PathBuf),
+}
+
+impl Settings {
+    /// Fills in the defaults and checks the bounds. The error names the key.
+    pub fn check(merged: Fragment) -> Result<Self, String> {
+        let (tmux, snapshot) = (merged.tmux, merged.snapshot);
+        let socket = match (tmux.socket_path, tmux.socket_name) {
+            (Some(path), _) if !path.is_absolute() => {
+                return Err(format!("tmux.socket_path must begin with /, not {path:?}"));
+            }
+            (Some(path), _) => TmuxSocket::Path(path),
+            (None, Some(name)) if name.is_empty() || name.contains('/') => {
+                return Err(format!("tmux.socket_name must be a name without /, not {name:?}"));
+            }
+            (None, name) => TmuxSocket::Name(name.unwrap_or_else(|| "default".to_owned())),
+        };
+        let lines = snapshot.scrollback_lines.unwrap_or(2000);
+        if lines > 50_000 {
+            return Err(format!("snapshot.scrollback_lines must be 0 to 50000, not {lines}"));
+        }
+        Ok(Self {
+            tmux_program: tmux.program.unwrap_or_else(|| "tmux".into()),
+            socket,
+            found: tmux.found.unwrap_or(true),
+            interval: between("snapshot.interval", snapshot.interval, 1000, 200, 60_000)?,
+            output_interval: between(
+                "snapshot.output_interval",
+                snapshot.output_interval,
+                5000,
+                1000,
+                600_000,
+            )?,
+            scrollback_lines: lines,
+            restore: merged.restore.auto.unwrap_or(true),
+        })
+    }
+}
+
+fn between(
+    key: &str,
+    value: Option<SignedDuration>,
+    default_ms: u64,
+    min_ms: u64,
+    max_ms: u64,
+) -> Result<Duration, String> {
+    let Some(value) = value else {
+        return Ok(Duration::from_millis(default_ms));
+    };
+    let (min, max) = (Duration::from_millis(min_ms), Duration::from_millis(max_ms));
+    Duration::try_from(value)
+        .ok()
+        .filter(|value| (min..=max).contains(value))
+        .ok_or_else(|| format!("{key} must be {min:?} to {max:?}, not {value:#}"))
+}

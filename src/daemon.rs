@@ -1,0 +1,200 @@
+//! The command line of `agent-keeper`, and how it starts.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Uid, User};
+use tracing::level_filters::LevelFilter;
+use tracing::{info, warn};
+
+use crate::config::{self, ConfigError};
+use crate::environment;
+use crate::keeper::{self, Startup, StartupError};
+use crate::logind::{LINGER_DIR, Linger, Logind};
+use crate::place::{PlaceError, Places};
+use crate::socket::{self, SocketArguments};
+use crate::store::{StoreError, Writer};
+use crate::tmux::{TmuxError, found};
+use crate::{logging, pane};
+
+/// The exit status of a keeper that a restart cannot help; the unit names it in
+/// `RestartPreventExitStatus=`. 78 is `EX_CONFIG` of sysexits.h.
+pub const EXIT_HOPELESS: u8 = 78;
+
+/// Keeps a tmux server alive, saves what is in it, and brings it back
+///
+/// It runs as the user service agent-keeper.service, or in the foreground where there is no systemd.
+/// "keeperctl setup" installs and starts it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "agent-keeper",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    socket: SocketArguments,
+    /// Log from this level on: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "AGENT_KEEPER_LOG")]
+    log: LevelFilter,
+    #[command(subcommand)]
+    helper: Option<Helper>,
+}
+
+/// What the keeper calls itself as; not for people.
+#[derive(Debug, Subcommand)]
+enum Helper {
+    /// Become the program of a restored pane
+    #[command(hide = true)]
+    Pane {
+        /// The order to read
+        object: String,
+        /// The store that holds it
+        state: PathBuf,
+    },
+    /// Become a tmux server
+    #[command(hide = true)]
+    Found {
+        /// The file mode mask it shall have
+        umask: String,
+        /// The tmux program
+        tmux: OsString,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Print the environment
+    #[command(hide = true)]
+    Environment,
+}
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+enum DaemonError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Tmux(#[from] TmuxError),
+    #[error(transparent)]
+    Startup(#[from] StartupError),
+    #[error("cannot start")]
+    Runtime(#[source] std::io::Error),
+}
+
+impl DaemonError {
+    /// What a person has to mend first is hopeless; a restart would only repeat it.
+    fn exit_code(&self) -> u8 {
+        match self {
+            DaemonError::Config(_)
+            | DaemonError::Place(_)
+            | DaemonError::Store(_)
+            | DaemonError::Tmux(TmuxError::Missing { .. } | TmuxError::TooOld { .. }) => EXIT_HOPELESS,
+            DaemonError::Tmux(_) | DaemonError::Startup(_) | DaemonError::Runtime(_) => 1,
+        }
+    }
+}
+
+/// Runs `agent-keeper` with the arguments of this process.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.helper {
+        Some(helper) => helper.run(),
+        None => match run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let code = error.exit_code();
+                tracing::error!("{:#}", anyhow::Error::new(error));
+                ExitCode::from(code)
+            }
+        },
+    }
+}
+
+impl Helper {
+    fn run(self) -> ExitCode {
+        let result: std::io::Result<Option<Infallible>> = match self {
+            Helper::Pane { object, state } => pane::run(&object, &state).map(Some),
+            Helper::Found { umask, tmux, arguments } => {
+                found::become_server(&umask, tmux, arguments).map(Some)
+            }
+            Helper::Environment => environment::report(&mut std::io::stdout().lock()).map(|()| None),
+        };
+        match result {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => {
+                anstream::eprintln!("agent-keeper: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), DaemonError> {
+    logging::start(arguments.log);
+    // Whatever we write is the user's alone. The mask that panes get is another (`tmux::found`).
+    umask(Mode::from_bits_truncate(0o077));
+    let places = Places::find()?;
+    let settings = arguments.socket.over(config::load(&places.config)?);
+    let writer = Writer::open(&places.state)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::Runtime)?;
+    let program = own_program().map_err(DaemonError::Runtime)?;
+    runtime.block_on(async {
+        let login = environment::login(&program).await;
+        if let Some(problem) = &login.problem {
+            warn!("new tmux servers get the environment of this service instead of your login's: {problem}");
+        }
+        let tmux = socket::tmux(&settings, &login)?;
+        let version = tmux.check_version().await?;
+        info!(socket = %tmux.socket().display(), "agent-keeper {} with tmux {version}", env!("CARGO_PKG_VERSION"));
+        tokio::spawn(log_logout_policy());
+        let is_service = std::env::var_os("INVOCATION_ID").is_some();
+        keeper::run(Startup { settings, places, login, tmux, program, writer, is_service }).await?;
+        Ok(())
+    })
+}
+
+/// Returns the path of this program. After an upgrade the file we run is deleted and another has its
+/// name; panes shall start with that one.
+pub fn own_program() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let replaced = path.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(PathBuf::from);
+    Ok(replaced.unwrap_or(path))
+}
+
+/// Says at every start what a logout will do.
+async fn log_logout_policy() {
+    let uid = Uid::effective();
+    let name = User::from_uid(uid).ok().flatten().map(|user| user.name).unwrap_or_default();
+    let policy = async {
+        let bus = zbus::Connection::system().await?;
+        Logind::connect(&bus).await?.policy(uid.as_raw(), &name, LINGER_DIR.as_ref()).await
+    };
+    match policy.await {
+        Err(error) => info!(%error, "logind cannot be asked what happens at logout"),
+        Ok(policy) => {
+            let kill = policy.kill.hits(&name);
+            match policy.linger {
+                Linger::On => info!(
+                    linger = true,
+                    kill_user_processes = kill,
+                    "lingering is on: a logout ends nothing of ours"
+                ),
+                Linger::Off => warn!(
+                    linger = false,
+                    kill_user_processes = kill,
+                    "lingering is off: some seconds after the last logout everything ends; mend it with: keeperctl doctor --fix"
+                ),
+            }
+        }
+    }
+}

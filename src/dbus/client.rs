@@ -1,0 +1,83 @@
+//! The keeper as seen by `keeperctl`.
+#![expect(missing_docs, reason = "documented where they are served: dbus::interface")]
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use zbus::connection::Builder;
+use zbus::proxy;
+
+use super::interface::RestoreRow;
+
+/// How long the keeper may take to say hello.
+const HELLO_MAX: Duration = Duration::from_secs(5);
+
+#[proxy(interface = "org.agentkeeper.Keeper1", default_path = "/org/agentkeeper/Keeper1")]
+pub trait Keeper1 {
+    fn take_snapshot(&self) -> zbus::Result<u64>;
+    fn restore(&self, generation: u64, sessions: &[String]) -> zbus::Result<Vec<RestoreRow>>;
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn version(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"), name = "ProcessID")]
+    fn process_id(&self) -> zbus::Result<u32>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn socket(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn state(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn problem(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"), name = "ServerPID")]
+    fn server_pid(&self) -> zbus::Result<u32>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn generation(&self) -> zbus::Result<u64>;
+    #[zbus(property(emits_changed_signal = "false"), name = "GenerationUSec")]
+    fn generation_usec(&self) -> zbus::Result<u64>;
+}
+
+/// Why the keeper cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody listens.
+    #[error("agent-keeper is not running (nobody listens on {})", path.display())]
+    NotRunning {
+        /// Its socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Somebody listens and does not answer.
+    #[error("agent-keeper does not answer on {}", path.display())]
+    Silent {
+        /// Its socket.
+        path: PathBuf,
+    },
+    /// Something else listens.
+    #[error("agent-keeper cannot be talked to on {}", path.display())]
+    Protocol {
+        /// Its socket.
+        path: PathBuf,
+        /// What is wrong.
+        source: zbus::Error,
+    },
+}
+
+/// Connects to the keeper on its own socket.
+pub async fn connect(socket: &Path) -> Result<Keeper1Proxy<'static>, ConnectError> {
+    let path = || socket.to_owned();
+    let stream = UnixStream::connect(socket)
+        .await
+        .and_then(UnixStream::into_std)
+        .map_err(|source| ConnectError::NotRunning { path: path(), source })?;
+    let hello = async {
+        let connection = Builder::unix_stream(stream).p2p().build().await?;
+        Keeper1Proxy::builder(&connection).destination(super::BUS_NAME).build().await
+    };
+    match timeout(HELLO_MAX, hello).await {
+        Ok(proxy) => proxy.map_err(|source| ConnectError::Protocol { path: path(), source }),
+        Err(_) => Err(ConnectError::Silent { path: path() }),
+    }
+}

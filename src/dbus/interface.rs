@@ -1,0 +1,169 @@
+//! Translates method calls into requests to the keeper, and its answers back. Decides nothing.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use zbus::interface;
+
+use crate::keeper::{Answer, Asked, Summary};
+use crate::model::{Generation, Snapshot};
+use crate::restore::execute::Outcome;
+use crate::restore::plan::Selection;
+use crate::store::{Store, StoreError};
+
+/// Something that somebody asks the keeper, and where the answer goes.
+#[derive(Debug)]
+pub struct Request {
+    /// What is asked.
+    pub asked: Asked,
+    /// Who waits.
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// One row of the answer to `Restore`: the session, one word for what became of it, and why.
+pub type RestoreRow = (String, String, String);
+
+/// Errors as they go over the bus.
+#[derive(Debug, zbus::DBusError)]
+#[zbus(prefix = "org.agentkeeper.Keeper1.Error")]
+pub enum KeeperError {
+    /// An error of D-Bus itself.
+    #[zbus(error)]
+    ZBus(zbus::Error),
+    /// Not now, or not at all.
+    Refused(String),
+    /// There is no such generation, or it cannot be used.
+    NoGeneration(String),
+    /// The generation has no such session.
+    UnknownSession(String),
+}
+
+/// The object that is served.
+#[derive(Debug, Clone)]
+pub struct Keeper {
+    /// Where requests go.
+    pub requests: mpsc::Sender<Request>,
+    /// How things stand.
+    pub summary: watch::Receiver<Summary>,
+    /// Where generations are read.
+    pub store: Store,
+    /// The socket that is watched.
+    pub socket: String,
+}
+
+impl Keeper {
+    async fn ask(&self, asked: Asked) -> Result<Answer, KeeperError> {
+        let gone = || KeeperError::Refused("the keeper is stopping".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request { asked, reply }).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+
+    async fn load(&self, generation: Generation) -> Result<(Generation, Arc<Snapshot>), KeeperError> {
+        let store = self.store.clone();
+        let load = move || match generation {
+            0 => Ok(store.newest_restorable()?.good),
+            _ => store.load(generation).map(|snapshot| Some((generation, snapshot))),
+        };
+        let loaded: Result<_, StoreError> = tokio::task::spawn_blocking(load)
+            .await
+            .map_err(|error| KeeperError::Refused(error.to_string()))?;
+        let found = loaded.map_err(|error| KeeperError::NoGeneration(error.to_string()))?;
+        let nothing = || KeeperError::NoGeneration("there is no generation to restore from yet".to_owned());
+        found.map(|(generation, snapshot)| (generation, Arc::new(snapshot))).ok_or_else(nothing)
+    }
+}
+
+#[interface(name = "org.agentkeeper.Keeper1")]
+impl Keeper {
+    /// Takes a snapshot now and returns its number.
+    async fn take_snapshot(&self) -> Result<u64, KeeperError> {
+        match self.ask(Asked::Snapshot).await? {
+            Answer::Snapshot(generation) => Ok(generation),
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// Brings back sessions of a generation (0: the newest that has any); all of them when none is named.
+    /// Returns a row per session.
+    async fn restore(&self, generation: u64, sessions: Vec<String>) -> Result<Vec<RestoreRow>, KeeperError> {
+        let (generation, snapshot) = self.load(generation).await?;
+        let selection = Selection { sessions, by_hand: true };
+        match self.ask(Asked::Restore { generation, snapshot, selection }).await? {
+            Answer::Restored(report, skips) => {
+                let skipped = skips
+                    .into_iter()
+                    .map(|skip| (skip.session, "skipped".to_owned(), skip.why.sentence().to_owned()));
+                Ok(report.sessions.into_iter().map(restore_row).chain(skipped).collect())
+            }
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// The version of the keeper that runs.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// The process id of the keeper.
+    #[zbus(property(emits_changed_signal = "const"), name = "ProcessID")]
+    fn process_id(&self) -> u32 {
+        std::process::id()
+    }
+
+    /// The tmux socket that is watched.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn socket(&self) -> &str {
+        &self.socket
+    }
+
+    /// What the keeper is doing, in words.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn state(&self) -> String {
+        self.summary.borrow().state.to_owned()
+    }
+
+    /// What is wrong, in words; empty when nothing is.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn problem(&self) -> String {
+        self.summary.borrow().problem.clone().unwrap_or_default()
+    }
+
+    /// The process id of the tmux server; 0 when there is none.
+    #[zbus(property(emits_changed_signal = "false"), name = "ServerPID")]
+    fn server_pid(&self) -> u32 {
+        self.summary.borrow().server.unwrap_or_default()
+    }
+
+    /// The number of the newest generation; 0 when there is none.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn generation(&self) -> u64 {
+        self.summary.borrow().head.map_or(0, |(generation, _)| generation)
+    }
+
+    /// When the newest generation was taken, in microseconds since 1970; 0 when there is none.
+    #[zbus(property(emits_changed_signal = "false"), name = "GenerationUSec")]
+    fn generation_usec(&self) -> u64 {
+        let taken = self.summary.borrow().head.map_or(0, |(_, taken_at)| taken_at.as_microsecond());
+        taken.try_into().unwrap_or_default()
+    }
+}
+
+fn restore_row((session, outcome): (String, Outcome)) -> RestoreRow {
+    match outcome {
+        Outcome::Restored => (session, "restored".to_owned(), String::new()),
+        Outcome::Partly(problems) => (session, "partly".to_owned(), problems.join("; ")),
+        Outcome::Failed(why) => (session, "failed".to_owned(), why),
+    }
+}
+
+fn refusal(answer: Answer) -> KeeperError {
+    match answer {
+        Answer::Unknown(unknown) => KeeperError::UnknownSession(unknown.to_string()),
+        Answer::Refused(why) => KeeperError::Refused(why),
+        Answer::Snapshot(_) | Answer::Restored(..) => {
+            KeeperError::Refused("the answers were mixed up".to_owned())
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Everything the keeper may do.
+
+use std::sync::Arc;
+
+use crate::model::{Closed, Generation, PaneId, Reason, Server, ServerId, Snapshot};
+use crate::restore::plan::Plan;
+use crate::tmux::observe::OutputMark;
+
+use super::event::{Answer, Token};
+use super::state::Summary;
+
+/// Something to do.
+#[must_use]
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Look at the server; ends in `Looked`.
+    Look,
+    /// Wait for the end of this server; ends in `ServerEnded`.
+    AwaitEnd(ServerId),
+    /// Find out whether everything is going down; ends in `GoingDown`.
+    AskGoingDown,
+    /// Start a server; ends in `Founded`.
+    Found,
+    /// Save a state; ends in `Saved`.
+    Save(SaveJob),
+    /// Carry out a plan; ends in `Restored`.
+    Restore(Plan),
+    /// Answer somebody.
+    Reply(Token, Answer),
+    /// Let everybody know how things stand.
+    Publish(Summary),
+    /// Take part in the next shutdown: logind is to wait for us.
+    HoldShutdown,
+    /// Let the shutdown go on.
+    ReleaseShutdown,
+    /// End.
+    Exit,
+}
+
+/// A state to be saved.
+#[derive(Debug, Clone)]
+pub struct SaveJob {
+    /// Why.
+    pub reason: Reason,
+    /// The server; panes that need not be read again have their text already.
+    pub server: Server,
+    /// Panes whose text is to be read.
+    pub capture: Vec<Capture>,
+    /// Set when there is nothing left because the user wanted that.
+    pub closed: Option<Closed>,
+    /// What it is compared with: when texts are all that could differ and none does, nothing is written.
+    pub previous: Option<(Generation, Arc<Snapshot>)>,
+}
+
+/// A pane whose text is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capture {
+    /// Which pane.
+    pub pane: PaneId,
+    /// Whether its program uses the alternate screen.
+    pub alternate: bool,
+    /// Its mark, which says how long its history is.
+    pub mark: OutputMark,
+}

@@ -1,0 +1,116 @@
+//! Everything that can happen to the keeper.
+
+use std::sync::Arc;
+
+use crate::model::{Generation, PaneId, Scrollback, ServerId, Snapshot};
+use crate::restore::execute::Report;
+use crate::restore::plan::{Selection, UnknownSession};
+use crate::tmux::observe::{Observation, OutputMark};
+
+/// Names a question of somebody else's that waits for an answer.
+pub type Token = u64;
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Time passed.
+    Tick,
+    /// A look at the server is finished.
+    Looked(Look),
+    /// The server ended, seen by the client that waits for that.
+    ServerEnded(ServerId, Ending),
+    /// Whether the user's manager or the machine is on its way down; the answer to `AskGoingDown`.
+    GoingDown(bool),
+    /// logind says that a shutdown begins. `held` tells whether it waits for us, and so whether
+    /// everything is still alive.
+    ShutdownBegins {
+        /// Whether logind waits.
+        held: bool,
+    },
+    /// logind says that the shutdown was called off.
+    ShutdownCancelled,
+    /// A server was started, or not; in words, why not.
+    Founded(Result<(), String>),
+    /// A save is finished; in words, why it failed.
+    Saved(Result<Saved, String>),
+    /// A restore is finished.
+    Restored(Generation, Report),
+    /// Somebody asks for something.
+    Asked(Token, Asked),
+    /// The service manager, or a person, wants us to end.
+    Terminate,
+}
+
+/// What a look at the socket found.
+#[derive(Debug, Clone)]
+pub enum Look {
+    /// A server.
+    Server(Arc<Observation>),
+    /// Nobody listens.
+    NoServer,
+    /// A server lives that cannot be reached, because its socket's path is gone.
+    Orphan {
+        /// The server's process id.
+        pid: u32,
+    },
+    /// Could not look; in words, why not.
+    Failed(String),
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It said goodbye: `kill-server`, SIGTERM, or its last session's end.
+    Orderly,
+    /// It was gone: killed or crashed.
+    Lost,
+}
+
+/// What a save brought.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// The new generation; `None` when all was as before and nothing was written.
+    pub head: Option<(Generation, Arc<Snapshot>)>,
+    /// The texts that were read.
+    pub texts: Vec<Text>,
+}
+
+/// The text of a pane as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// Which pane.
+    pub pane: PaneId,
+    /// The mark that it had then.
+    pub mark: OutputMark,
+    /// Where the text is.
+    pub scrollback: Scrollback,
+}
+
+/// What somebody asks for.
+#[derive(Debug, Clone)]
+pub enum Asked {
+    /// A snapshot now.
+    Snapshot,
+    /// A restore of this generation.
+    Restore {
+        /// Its number.
+        generation: Generation,
+        /// Its content.
+        snapshot: Arc<Snapshot>,
+        /// What of it.
+        selection: Selection,
+    },
+}
+
+/// The answer to something asked.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// The snapshot is taken.
+    Snapshot(Generation),
+    /// The restore is done; what was left out comes with it.
+    Restored(Report, Vec<crate::restore::plan::Skip>),
+    /// No such session.
+    Unknown(UnknownSession),
+    /// Not now, or not at all; in words, why.
+    Refused(String),
+}

@@ -1,0 +1,27 @@
+//! The daemon: what happens comes in as an [`Event`], [`State::step`] decides, [`Action`]s go out.
+//!
+//! ```text
+//!                     no server              found        something was lost
+//!   ┌────────────► Seeking ──────► Founding ──────► Seeking ──────────────► Restoring
+//!   │                  │ a server, nothing lost                                 │
+//!   │  lost            ▼                                                        │
+//!   ├─────────────  Watching ◄──────────────────────────────────────────────────┘
+//!   │                  │ ended in an orderly way
+//!   │  closed by user  ▼               going down
+//!   └───────────────  Ended ───────────────────────► Frozen   (nothing is saved or started any more)
+//!
+//!   from anywhere: a shutdown begins → Finishing → Frozen;  SIGTERM → Finishing → the process ends
+//! ```
+//!
+//! The state machine has no clock and does no I/O, so that a test can run it through anything.
+
+mod action;
+mod changes;
+mod event;
+mod perform;
+mod state;
+
+pub use action::{Action, Capture, SaveJob};
+pub use event::{Answer, Asked, Ending, Event, Look, Saved, Text, Token};
+pub use perform::{Startup, StartupError, run};
+pub use state::{Policy, State, Summary};

@@ -1,0 +1,17 @@
+//! docs later
+pub mod config;
+pub mod daemon;
+pub mod dbus;
+pub mod environment;
+pub mod keeper;
+pub mod logging;
+pub mod logind;
+pub mod model;
+pub mod pane;
+pub mod place;
+pub mod proc;
+pub mod restore;
+pub mod socket;
+pub mod store;
+pub mod systemd;
+pub mod tmux;

@@ -1,0 +1,15 @@
+//! The values that everything else speaks in: what a tmux server holds, and a saved state of it.
+//!
+//! Nothing here does I/O, reads a clock or knows how a value was obtained.
+
+mod bytes;
+mod ids;
+mod server;
+mod snapshot;
+mod start;
+
+pub use bytes::ByteString;
+pub use ids::{BootId, InvalidId, ObjectId, PaneId, ServerId, SessionId, WindowId};
+pub use server::{Pane, Process, Program, Scrollback, Server, Session, Window, describe_counts};
+pub use snapshot::{Closed, FORMAT, Generation, Reason, Snapshot};
+pub use start::{PANE_COMMAND, PaneStart, StartMode, start_object};

@@ -1,0 +1,189 @@
+//! What a tmux server holds, in tmux's words: server › session › window › pane.
+//!
+//! Only what is worth bringing back is here. What changes from second to second without anybody
+//! missing it (process ids, cursor, activity) is in `tmux::observe::Vitals`.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ByteString, ObjectId, PaneId, ServerId, SessionId, WindowId};
+
+/// Everything that one tmux server held at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Which life of the server this was.
+    pub id: ServerId,
+    /// What `tmux -V` says without the leading word, for example `3.5a`.
+    pub version: String,
+    /// The socket it was reached by.
+    pub socket: ByteString,
+    /// Its sessions in the order of their ids, which is the order in which they were made.
+    pub sessions: Vec<Session>,
+}
+
+/// A tmux session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// tmux's id.
+    pub id: SessionId,
+    /// The name as tmux shows it.
+    pub name: String,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// The directory in which its new windows open (`session_path`).
+    pub directory: ByteString,
+    /// The session group it belongs to; the sessions of a group share their windows.
+    pub group: Option<String>,
+    /// Its windows in the order of their indexes; a session has at least one.
+    pub windows: Vec<Window>,
+    /// The index of the current window.
+    pub active_window: u32,
+    /// The index of the window that was current before it (`last-window` goes there).
+    pub last_window: Option<u32>,
+}
+
+/// A window in a session. The same window, with the same id, can be linked into several sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// tmux's id.
+    pub id: WindowId,
+    /// Its index in the session.
+    pub index: u32,
+    /// The name as tmux shows it.
+    pub name: String,
+    /// Whether tmux renames it after the program in it.
+    pub automatic_rename: bool,
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// `window_layout`: the whole tree of panes, also while one of them is zoomed.
+    pub layout: String,
+    /// Whether the active pane fills the window.
+    pub zoomed: bool,
+    /// Its panes in the order of the layout; a window has at least one.
+    pub panes: Vec<Pane>,
+    /// The place of the active pane in `panes`.
+    pub active_pane: usize,
+    /// The place of the pane that was active before it.
+    pub last_pane: Option<usize>,
+}
+
+/// A pane of a window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pane {
+    /// tmux's id.
+    pub id: PaneId,
+    /// Its index in the window as tmux counts (from `pane-base-index`).
+    pub index: u32,
+    /// The title, set by the program in it or by hand.
+    pub title: String,
+    /// The directory that the pane's own process was in, or where it was started when nobody could look.
+    pub directory: ByteString,
+    /// What ran in it.
+    pub program: Program,
+    /// What had been printed in it.
+    pub scrollback: Scrollback,
+    /// The object that told a restored pane what to start with. It must be kept while the pane lives,
+    /// because the pane's process names it and a respawn reads it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<ObjectId>,
+}
+
+/// What runs in a pane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Program {
+    /// An interactive shell, and what it runs in the foreground: nothing, one process, or the
+    /// processes of a pipeline from left to right.
+    Shell {
+        /// The shell.
+        shell: Process,
+        /// Its foreground job.
+        job: Vec<Process>,
+    },
+    /// A program that the pane was started with instead of a shell.
+    Command {
+        /// That program.
+        process: Process,
+    },
+    /// Nobody could look: the process is gone or belongs to someone else.
+    Unknown,
+}
+
+impl Program {
+    /// Returns what a person would say runs here: the foreground job if there is one.
+    pub fn foreground(&self) -> &[Process] {
+        match self {
+            Program::Shell { shell, job } if job.is_empty() => std::slice::from_ref(shell),
+            Program::Shell { job, .. } => job,
+            Program::Command { process } => std::slice::from_ref(process),
+            Program::Unknown => &[],
+        }
+    }
+}
+
+/// A process, as /proc has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// The executable, without the ` (deleted)` that the kernel appends after an upgrade.
+    pub exe: ByteString,
+    /// The exact argument vector; the first element is the name it was called by, `-bash` for a
+    /// login shell.
+    pub argv: Vec<ByteString>,
+    /// Its working directory.
+    pub directory: ByteString,
+}
+
+impl Process {
+    /// Returns the argument vector as one line that a shell would read back as the same vector.
+    /// What is not text is shown escaped.
+    pub fn command_line(&self) -> String {
+        let words: Vec<String> = self.argv.iter().map(ToString::to_string).collect();
+        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
+    }
+}
+
+/// Text of a pane: history and screen, with colours, wrapped lines joined.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scrollback {
+    /// How many lines.
+    pub lines: u64,
+    /// The objects that hold them, oldest first.
+    pub chunks: Vec<ObjectId>,
+}
+
+impl Server {
+    /// Returns every pane with the session and window it is in, in order.
+    pub fn panes(&self) -> impl Iterator<Item = (&Session, &Window, &Pane)> {
+        self.sessions.iter().flat_map(|session| {
+            session
+                .windows
+                .iter()
+                .flat_map(move |window| window.panes.iter().map(move |pane| (session, window, pane)))
+        })
+    }
+
+    /// Returns every pane, to be changed.
+    pub fn panes_mut(&mut self) -> impl Iterator<Item = &mut Pane> {
+        self.sessions.iter_mut().flat_map(|session| &mut session.windows).flat_map(|window| &mut window.panes)
+    }
+
+    /// Returns the number of sessions, windows and panes; what is linked or shared counts once for
+    /// each place it is seen in.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let windows = self.sessions.iter().map(|s| s.windows.len()).sum();
+        (self.sessions.len(), windows, self.panes().count())
+    }
+}
+
+/// Returns `3 sessions, 4 windows, 8 panes`.
+pub fn describe_counts((sessions, windows, panes): (usize, usize, usize)) -> String {
+    let plural = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+    format!("{}, {}, {}", plural(sessions, "session"), plural(windows, "window"), plural(panes, "pane"))
+}

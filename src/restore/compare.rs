@@ -1,0 +1,161 @@
+//! Compares what was saved with what is there, field by field.
+//!
+//! Ids and process ids differ after every restore and are not compared; panes are matched by their place
+//! in the window.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use crate::model::{ByteString, Pane, Process, Program, Server, Session, Window, WindowId};
+use crate::tmux::layout::Layout;
+
+/// The result of a comparison.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// How many fields were compared.
+    pub fields: usize,
+    /// Those that differ.
+    pub differences: Vec<Difference>,
+}
+
+/// One field that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Where: `web`, `web:2` or `web:2.1`.
+    pub place: String,
+    /// Which field.
+    pub field: &'static str,
+    /// What was saved.
+    pub saved: String,
+    /// What is there.
+    pub found: String,
+}
+
+impl Comparison {
+    /// Returns how much is right, in percent rounded down: 100 means that nothing differs.
+    pub fn score(&self) -> usize {
+        let right = self.fields.saturating_sub(self.differences.len());
+        (100 * right).checked_div(self.fields).unwrap_or(100)
+    }
+
+    fn check<T: PartialEq + Debug>(&mut self, place: &str, field: &'static str, saved: &T, found: &T) {
+        self.fields += 1;
+        if saved != found {
+            self.differ(place, field, format!("{saved:?}"), format!("{found:?}"));
+        }
+    }
+
+    fn differ(&mut self, place: &str, field: &'static str, saved: String, found: String) {
+        self.differences.push(Difference { place: place.to_owned(), field, saved, found });
+    }
+
+    fn missing(&mut self, place: &str, what: &'static str, fields: usize) {
+        self.fields += fields;
+        for _ in 0..fields {
+            self.differ(place, what, "there".into(), "missing".into());
+        }
+    }
+
+    /// Compares the text of a pane. It is no field of a server, so whoever has it calls this.
+    pub fn text(&mut self, place: &str, saved: &[u8], found: &[u8]) {
+        self.fields += 1;
+        if saved != found {
+            let describe = |text: &[u8]| format!("{} lines", text.split_inclusive(|b| *b == b'\n').count());
+            self.differ(place, "text", describe(saved), describe(found));
+        }
+    }
+}
+
+/// Fields that a session or a window has besides what is in it, and a pane has.
+const SESSION_FIELDS: usize = 4;
+const WINDOW_FIELDS: usize = 7;
+const PANE_FIELDS: usize = 3;
+
+/// Compares the sessions of a saved server with those of a living one. Sessions that are only in the
+/// living one do not matter: they are the user's.
+pub fn compare(saved: &Server, found: &Server) -> Comparison {
+    let mut comparison = Comparison::default();
+    let mut links = HashMap::new();
+    for session in &saved.sessions {
+        match found.sessions.iter().find(|other| other.name == session.name) {
+            Some(other) => compare_session(&mut comparison, &mut links, session, other),
+            None => comparison.missing(&session.name, "session", fields_of(session)),
+        }
+    }
+    comparison
+}
+
+fn fields_of(session: &Session) -> usize {
+    SESSION_FIELDS + session.windows.iter().map(fields_of_window).sum::<usize>()
+}
+
+fn fields_of_window(window: &Window) -> usize {
+    WINDOW_FIELDS + PANE_FIELDS * window.panes.len()
+}
+
+type Links = HashMap<WindowId, WindowId>;
+
+fn compare_session(to: &mut Comparison, links: &mut Links, saved: &Session, found: &Session) {
+    let place = &saved.name;
+    to.check(place, "directory", &saved.directory, &found.directory);
+    to.check(place, "group", &saved.group.is_some(), &found.group.is_some());
+    to.check(place, "active window", &saved.active_window, &found.active_window);
+    to.check(place, "last window", &saved.last_window, &found.last_window);
+    for window in &saved.windows {
+        let place = format!("{place}:{}", window.index);
+        match found.windows.iter().find(|other| other.index == window.index) {
+            Some(other) => compare_window(to, links, &place, window, other),
+            None => to.missing(&place, "window", fields_of_window(window)),
+        }
+    }
+}
+
+fn compare_window(to: &mut Comparison, links: &mut Links, place: &str, saved: &Window, found: &Window) {
+    let linked_to = *links.entry(saved.id).or_insert(found.id);
+    to.check(place, "link", &linked_to, &found.id);
+    if saved.automatic_rename && found.automatic_rename {
+        // The name follows the program, from one second to the next.
+        to.fields += 1;
+    } else {
+        to.check(place, "name", &saved.name, &found.name);
+    }
+    to.check(place, "automatic-rename", &saved.automatic_rename, &found.automatic_rename);
+    to.check(place, "layout", &comparable_layout(saved), &comparable_layout(found));
+    to.check(place, "zoom", &saved.zoomed, &found.zoomed);
+    to.check(place, "active pane", &saved.active_pane, &found.active_pane);
+    to.check(place, "last pane", &saved.last_pane, &found.last_pane);
+    for (at, pane) in saved.panes.iter().enumerate() {
+        let place = format!("{place}.{}", pane.index);
+        match found.panes.get(at) {
+            Some(other) => compare_pane(to, &place, pane, other),
+            None => to.missing(&place, "pane", PANE_FIELDS),
+        }
+    }
+}
+
+/// A layout names panes by their ids, which change; sizes and places do not.
+fn comparable_layout(window: &Window) -> String {
+    Layout::parse(&window.layout)
+        .map_or_else(|_| window.layout.clone(), |layout| layout.normalised().render())
+}
+
+fn compare_pane(to: &mut Comparison, place: &str, saved: &Pane, found: &Pane) {
+    to.check(place, "title", &saved.title, &found.title);
+    to.check(place, "directory", &saved.directory, &found.directory);
+    to.check(place, "program", &essence(&saved.program), &essence(&found.program));
+}
+
+/// What of a program must be the same: which executables with which arguments. That the directory of a
+/// foreground job is its shell's is not worth a difference.
+fn essence(program: &Program) -> Vec<(&ByteString, &[ByteString])> {
+    let own = match program {
+        Program::Shell { shell, .. } => Some(shell),
+        Program::Command { process } => Some(process),
+        Program::Unknown => None,
+    };
+    let job: &[Process] = match program {
+        Program::Shell { job, .. } => job,
+        _ => &[],
+    };
+    own.into_iter().chain(job).map(|process| (&process.exe, process.argv.as_slice())).collect()
+}

@@ -1,0 +1,326 @@
+//! Carries out a plan, once, against a living server.
+//!
+//! Every pane is *started* with what it shall become; nothing is typed into anything. Names and
+//! directories reach tmux only in ways that it does not interpret (`tmux::escape`, `Tmux::run_in`).
+//! A step that fails leaves what the others made.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::model::{
+    FORMAT, ObjectId, PANE_COMMAND, Pane, PaneId, PaneStart, Session, SessionId, StartMode, Window, WindowId,
+};
+use crate::pane::nearest_directory;
+use crate::store::{StoreError, Writer};
+use crate::tmux::command::Command;
+use crate::tmux::escape::unvis;
+use crate::tmux::{Tmux, TmuxError};
+
+use super::plan::{Plan, Step};
+
+/// What became of a plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What became of each session, in the order of the plan.
+    pub sessions: Vec<(String, Outcome)>,
+}
+
+/// What became of one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there.
+    Restored,
+    /// It is there, but not all of it: what is missing, and why.
+    Partly(Vec<String>),
+    /// It is not there.
+    Failed(String),
+}
+
+impl Report {
+    /// Returns whether everything came back.
+    pub fn complete(&self) -> bool {
+        self.sessions.iter().all(|(_, outcome)| *outcome == Outcome::Restored)
+    }
+}
+
+/// Why a part of a session could not be made.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Tmux(#[from] TmuxError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("tmux answered {0:?} where ids were expected")]
+    Answer(String),
+    #[error("cannot write the order for a pane: {0}")]
+    Order(#[from] serde_json::Error),
+    #[error("the session has no windows")]
+    Empty,
+    #[error("the session {0:?}, whose windows it shares, is not there")]
+    NoPeer(String),
+}
+
+/// Everything that a restore needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Executor<'a> {
+    /// The server that gets the sessions.
+    pub tmux: &'a Tmux,
+    /// Where the texts are, and where the panes' orders go.
+    pub store: &'a Writer,
+    /// The `agent-keeper` program, which each pane starts with.
+    pub program: &'a Path,
+    /// What panes do with the programs that ran in them.
+    pub mode: StartMode,
+}
+
+impl Executor<'_> {
+    /// Carries out a plan.
+    pub async fn execute(&self, plan: &Plan) -> Report {
+        let mut run =
+            Run { executor: self, saved_at: plan.taken_at, made: HashMap::new(), problems: Vec::new() };
+        let mut report = Report::default();
+        for step in &plan.steps {
+            let outcome = match run.session(step).await {
+                Ok(()) if run.problems.is_empty() => Outcome::Restored,
+                Ok(()) => Outcome::Partly(std::mem::take(&mut run.problems)),
+                Err(error) => Outcome::Failed(error.to_string()),
+            };
+            run.problems.clear();
+            report.sessions.push((step.session.name.clone(), outcome));
+        }
+        report
+    }
+}
+
+struct Run<'a> {
+    executor: &'a Executor<'a>,
+    saved_at: Timestamp,
+    /// Windows made so far, by the id they had when they were saved: a window that is met again was
+    /// linked into several sessions.
+    made: HashMap<WindowId, WindowId>,
+    /// What went wrong in the session that is being made.
+    problems: Vec<String>,
+}
+
+impl Run<'_> {
+    async fn session(&mut self, step: &Step) -> Result<(), StepError> {
+        let session = &step.session;
+        if let Some(peer) = &step.shares_windows_of {
+            return self.grouped_session(session, peer).await;
+        }
+        let first = session.windows.iter().find(|window| !self.made.contains_key(&window.id));
+        let (id, placeholder) = match first {
+            Some(first) => (self.first_window(session, first).await?, None),
+            None => self.session_of_links(session).await?,
+        };
+        for window in session.windows.iter().filter(|window| Some(window.id) != first.map(|f| f.id)) {
+            if let Err(error) = self.further_window(id, window).await {
+                self.problems.push(format!("window {}: {error}", window.index));
+            }
+        }
+        if let Some(placeholder) = placeholder {
+            self.run(&[Command::new("kill-window").flag("-t", placeholder)]).await?;
+        }
+        self.choose_windows(id, session).await
+    }
+
+    async fn run(&self, commands: &[Command]) -> Result<Vec<u8>, StepError> {
+        Ok(self.executor.tmux.run(commands).await?)
+    }
+
+    /// Runs a command that makes something, from a directory, and returns the ids it prints.
+    async fn make<const N: usize>(
+        &self,
+        command: Command,
+        directory: &Path,
+    ) -> Result<[String; N], StepError> {
+        let output = self.executor.tmux.run_in(&[command], Some(&nearest_directory(directory))).await?;
+        let text = String::from_utf8_lossy(&output).trim_end_matches('\n').to_owned();
+        let fields: Vec<String> = text.splitn(N, '\t').map(str::to_owned).collect();
+        fields.try_into().map_err(|_| StepError::Answer(text))
+    }
+
+    /// Makes a session with its first window, and returns its id.
+    async fn first_window(&mut self, session: &Session, window: &Window) -> Result<SessionId, StepError> {
+        let pane = window.panes.first().ok_or(StepError::Empty)?;
+        let command = new_session(session)
+            .arg("-P")
+            .flag("-F", "#{session_id}\t#{window_id}\t#{pane_id}\t#{window_index}\t#{session_name}")
+            .flag("-x", window.width)
+            .flag("-y", window.height)
+            .arg("-n")
+            .literal(window.name.as_bytes());
+        let command = self.with_program(command, pane)?;
+        let [id, window_id, pane_id, index, name] = self.make(command, session.directory.as_path()).await?;
+        let (id, window_id): (SessionId, WindowId) = (parse(&id)?, parse(&window_id)?);
+        let place =
+            Command::new("move-window").flag("-s", window_id).arg("-t").arg(format!("{id}:{}", window.index));
+        // -x and -y leave a session option behind that the user did not set.
+        let mut tidy = vec![Command::new("set-option").arg("-u").flag("-t", id).arg("default-size")];
+        if index != window.index.to_string() {
+            tidy.push(place);
+        }
+        self.run(&tidy).await?;
+        if name != session.name {
+            self.rename(id, session).await;
+        }
+        self.fill_window(window_id, parse(&pane_id)?, window).await;
+        Ok(id)
+    }
+
+    /// tmux encodes session names when it stores them, so a name that was stored encoded is given
+    /// decoded; a version that does not encode gets it as it is.
+    async fn rename(&mut self, id: SessionId, session: &Session) {
+        let rename = Command::new("rename-session").flag("-t", id).arg("--").literal(session.name.as_bytes());
+        if let Err(error) = self.run(&[rename]).await {
+            self.problems.push(format!("name: {error}"));
+        }
+    }
+
+    /// Makes a session all of whose windows are linked from others: it starts with a window that goes
+    /// again when the links are there.
+    async fn session_of_links(&self, session: &Session) -> Result<(SessionId, Option<WindowId>), StepError> {
+        let command = new_session(session)
+            .arg("-P")
+            .flag("-F", "#{session_id}\t#{window_id}")
+            .arg("--")
+            .arg("tail")
+            .arg("-f")
+            .arg("/dev/null");
+        let [id, window] = self.make(command, session.directory.as_path()).await?;
+        let (id, window): (SessionId, WindowId) = (parse(&id)?, parse(&window)?);
+        // Out of the way of the indexes that the links need.
+        let aside = session.windows.iter().map(|window| window.index).max().unwrap_or(0) + 1;
+        let aside = Command::new("move-window").flag("-s", window).arg("-t").arg(format!("{id}:{aside}"));
+        self.run(&[aside]).await?;
+        Ok((id, Some(window)))
+    }
+
+    async fn grouped_session(&self, session: &Session, peer: &str) -> Result<(), StepError> {
+        let peer = self.session_id(peer).await?;
+        let command = new_session(session).arg("-P").flag("-F", "#{session_id}").flag("-t", peer);
+        let [id] = self.make(command, session.directory.as_path()).await?;
+        self.choose_windows(parse(&id)?, session).await
+    }
+
+    /// Finds a session by its name. As a target a name could be read as a pattern or as a place.
+    async fn session_id(&self, name: &str) -> Result<SessionId, StepError> {
+        let list = Command::new("list-sessions").flag("-F", "#{session_id}\t#{session_name}");
+        let output = self.run(&[list]).await?;
+        let text = String::from_utf8_lossy(&output);
+        let found = text.lines().filter_map(|line| line.split_once('\t')).find(|(_, other)| *other == name);
+        let (id, _) = found.ok_or_else(|| StepError::NoPeer(name.to_owned()))?;
+        parse(id)
+    }
+
+    async fn further_window(&mut self, session: SessionId, window: &Window) -> Result<(), StepError> {
+        let target = format!("{session}:{}", window.index);
+        if let Some(made) = self.made.get(&window.id) {
+            let link = Command::new("link-window").arg("-d").flag("-s", made).flag("-t", target);
+            return self.run(&[link]).await.map(drop);
+        }
+        let pane = window.panes.first().ok_or(StepError::Empty)?;
+        let command = Command::new("new-window")
+            .arg("-d")
+            .arg("-P")
+            .flag("-F", "#{window_id}\t#{pane_id}")
+            .flag("-t", target)
+            .arg("-n")
+            .literal(window.name.as_bytes());
+        let command = self.with_program(command, pane)?;
+        let [id, pane_id] = self.make(command, pane.directory.as_path()).await?;
+        self.fill_window(parse(&id)?, parse(&pane_id)?, window).await;
+        Ok(())
+    }
+
+    /// Splits a window into its panes and gives it its layout. What fails is noted; the rest goes on.
+    async fn fill_window(&mut self, id: WindowId, first: PaneId, window: &Window) {
+        self.made.insert(window.id, id);
+        let mut panes = vec![first];
+        for pane in &window.panes[1..] {
+            match self.split(id, panes[panes.len() - 1], pane).await {
+                Ok(made) => panes.push(made),
+                Err(error) => {
+                    self.problems.push(format!("window {}, pane {}: {error}", window.index, pane.index));
+                }
+            }
+        }
+        let whole = panes.len() == window.panes.len();
+        for command in finishing(id, &panes, window, whole) {
+            if let Err(error) = self.run(std::slice::from_ref(&command)).await {
+                self.problems.push(format!("window {}: {error}", window.index));
+            }
+        }
+    }
+
+    async fn split(&self, window: WindowId, after: PaneId, pane: &Pane) -> Result<PaneId, StepError> {
+        let command =
+            Command::new("split-window").arg("-d").arg("-P").flag("-F", "#{pane_id}").flag("-t", after);
+        let command = self.with_program(command, pane)?;
+        let [id] = self.make(command, pane.directory.as_path()).await?;
+        // Even shares, or there would be no room for many splits of one pane.
+        self.run(&[Command::new("select-layout").flag("-t", window).arg("tiled")]).await?;
+        parse(&id)
+    }
+
+    async fn choose_windows(&self, id: SessionId, session: &Session) -> Result<(), StepError> {
+        let select = |index: u32| Command::new("select-window").flag("-t", format!("{id}:{index}"));
+        let last = session.last_window.into_iter().map(select);
+        let commands: Vec<Command> = last.chain([select(session.active_window)]).collect();
+        self.run(&commands).await.map(drop)
+    }
+
+    /// Adds what the pane is started with. Several words are executed as they are, without a shell.
+    fn with_program(&self, command: Command, pane: &Pane) -> Result<Command, StepError> {
+        let order = self.order(pane)?;
+        let state: PathBuf = self.executor.store.store().dir().to_owned();
+        Ok(command.arg("--").arg(self.executor.program).arg(PANE_COMMAND).arg(order.to_string()).arg(state))
+    }
+
+    fn order(&self, pane: &Pane) -> Result<ObjectId, StepError> {
+        let start = PaneStart {
+            format: FORMAT,
+            saved_at: self.saved_at,
+            directory: pane.directory.clone(),
+            scrollback: pane.scrollback.clone(),
+            program: pane.program.clone(),
+            mode: self.executor.mode,
+        };
+        Ok(self.executor.store.put(&serde_json::to_vec(&start)?)?)
+    }
+}
+
+/// -E: the session gets no variables from us; the user's own arrive when a client attaches.
+fn new_session(session: &Session) -> Command {
+    Command::new("new-session").arg("-d").arg("-E").arg("-s").literal(&unvis(session.name.as_bytes()))
+}
+
+/// Returns the commands that give a window its layout, titles, active pane, zoom and way of naming.
+fn finishing(id: WindowId, panes: &[PaneId], window: &Window, whole: bool) -> Vec<Command> {
+    let mut commands = Vec::new();
+    if whole {
+        commands.push(Command::new("select-layout").flag("-t", id).arg(&window.layout));
+    }
+    let titled = panes.iter().zip(&window.panes);
+    commands.extend(titled.map(|(pane, saved)| {
+        Command::new("select-pane").flag("-t", pane).arg("-T").literal(saved.title.as_bytes())
+    }));
+    let last = window.last_pane.and_then(|place| panes.get(place));
+    let active = panes.get(window.active_pane);
+    let chosen = last.into_iter().chain(active);
+    commands.extend(chosen.map(|pane| Command::new("select-pane").flag("-t", pane)));
+    if let Some(active) = active.filter(|_| window.zoomed) {
+        commands.push(Command::new("resize-pane").arg("-Z").flag("-t", active));
+    }
+    if window.automatic_rename {
+        // A name given at the start switched it off.
+        commands.push(Command::new("set-option").arg("-w").arg("-u").flag("-t", id).arg("automatic-rename"));
+    }
+    commands
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> Result<T, StepError> {
+    text.parse().map_err(|_| StepError::Answer(text.to_owned()))
+}

@@ -1,0 +1,55 @@
+//! Files that are either whole or not there.
+//!
+//! A file is written under a temporary name, flushed to the disk, renamed, and its directory is flushed
+//! (rename(2) is atomic, but only fsync(2) of the directory makes it last). When a flush fails the data
+//! may be lost although a second flush of the same file would succeed ("Can Applications Recover from
+//! fsync Failures?", USENIX ATC 2020), so a failed file is thrown away and never flushed again.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use super::StoreError;
+
+/// How new files are called until they are whole; leftovers of an interrupted run start with it too.
+pub(super) const TEMPORARY_PREFIX: &str = ".new-";
+
+/// Writes a file so that after a crash the directory holds either all of it or what was there before.
+/// The caller flushes the directory with [`sync_dir`].
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let failed = |source| StoreError::io("write", path, source);
+    let dir = path.parent().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+    let mut file = NamedTempFile::with_prefix_in(TEMPORARY_PREFIX, dir).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// Makes the names in a directory last.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir).and_then(|file| file.sync_all()).map_err(|source| StoreError::io("flush", dir, source))
+}
+
+/// Reads a file of at most `bytes_max` bytes.
+pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if read as u64 > bytes_max {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// Removes what interrupted writes have left in a directory.
+pub(super) fn remove_leftovers(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let leftover = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes());
+        if leftover {
+            // One that cannot be removed costs a little space and nothing else.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The saved form of a generation: this module is its specification.
+//!
+//! A file `generations/NNNNNNNN.json.zst` is a zstd frame. Uncompressed it has two lines:
+//!
+//! ```text
+//! agent-keeper generation 1 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
+//! {"taken_at":"2026-11-21T14:05:00Z", … }
+//! ```
+//!
+//! The first names the version of the format and the SHA-256 of the second without its newline; the
+//! second is a [`Snapshot`] in JSON. By hand: `zstdcat FILE | tail -n 1 | tr -d '\n' | sha256sum`, and
+//! `zstdcat FILE | tail -n 1 | jq .`
+//!
+//! Text of panes is not in it: a pane names the objects that hold its text. `objects/ab/cdef….zst` is
+//! a zstd frame too, named by the SHA-256 of its uncompressed bytes.
+//!
+//! A reader that meets a higher version than its own says so and leaves the file alone.
+
+use crate::model::{FORMAT, ObjectId, Snapshot};
+
+use sha2::{Digest, Sha256};
+
+/// The largest thing that is decompressed, in bytes. A snapshot of 1,000 panes has about 1 MB, an object
+/// at most [`super::chunks::CHUNK_BYTES_MAX`] and one line.
+const PLAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Fast, and text of terminals gains little above it.
+const ZSTD_LEVEL: i32 = 3;
+
+const TITLE: &str = "agent-keeper generation";
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// It is not what was written.
+    #[error("damaged: {0}")]
+    Damaged(String),
+    /// It was written by a newer agent-keeper.
+    #[error("written in format {found} by a newer agent-keeper; this one reads up to format {FORMAT}")]
+    Newer {
+        /// The format it is written in.
+        found: u32,
+    },
+}
+
+impl Flaw {
+    fn damaged(why: impl ToString) -> Self {
+        Flaw::Damaged(why.to_string())
+    }
+}
+
+/// Returns the file of a snapshot.
+pub(super) fn render(snapshot: &Snapshot) -> Result<Vec<u8>, Flaw> {
+    let body = serde_json::to_string(snapshot).map_err(Flaw::damaged)?;
+    let sum = object_id(body.as_bytes());
+    compress(format!("{TITLE} {FORMAT} {sum}\n{body}\n").as_bytes())
+}
+
+/// Reads the file of a snapshot.
+pub(super) fn parse(file: &[u8]) -> Result<Snapshot, Flaw> {
+    let plain = decompress(file)?;
+    let text = str::from_utf8(&plain).map_err(Flaw::damaged)?;
+    let (title, body) = text.split_once('\n').ok_or_else(|| Flaw::damaged("no first line"))?;
+    let (format, sum) = title
+        .strip_prefix(TITLE)
+        .and_then(|rest| rest.trim_start().split_once(' '))
+        .ok_or_else(|| Flaw::damaged("not a generation of agent-keeper"))?;
+    let format = format.parse().map_err(|_| Flaw::damaged("no format number"))?;
+    if format > FORMAT {
+        return Err(Flaw::Newer { found: format });
+    }
+    let body = body.strip_suffix('\n').ok_or_else(|| Flaw::damaged("the end is missing"))?;
+    if object_id(body.as_bytes()).to_string() != sum {
+        return Err(Flaw::damaged("the checksum does not match"));
+    }
+    serde_json::from_str(body).map_err(Flaw::damaged)
+}
+
+/// Returns the name of an object with these bytes.
+pub fn object_id(bytes: &[u8]) -> ObjectId {
+    ObjectId::from_digest(Sha256::digest(bytes).into())
+}
+
+pub(super) fn compress(bytes: &[u8]) -> Result<Vec<u8>, Flaw> {
+    zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(Flaw::damaged)
+}
+
+pub(super) fn decompress(file: &[u8]) -> Result<Vec<u8>, Flaw> {
+    use std::io::Read;
+    let mut plain = Vec::new();
+    let mut frame = zstd::Decoder::new(file).map_err(Flaw::damaged)?.take(PLAIN_BYTES_MAX as u64 + 1);
+    frame.read_to_end(&mut plain).map_err(Flaw::damaged)?;
+    if plain.len() > PLAIN_BYTES_MAX {
+        return Err(Flaw::damaged("larger than anything we write"));
+    }
+    Ok(plain)
+}

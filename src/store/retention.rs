@@ -1,0 +1,178 @@
+//! Which generations are kept, and why.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::model::{Generation, ServerId};
+
+/// How many of each kind are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The newest ones.
+    pub newest: usize,
+    /// The last one of an hour.
+    pub hourly: usize,
+    /// The last one of a day.
+    pub daily: usize,
+    /// The last one of a week.
+    pub weekly: usize,
+    /// The last one of a server's life: what was there before a crash or a reboot.
+    pub lives: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { newest: 30, hourly: 24, daily: 14, weekly: 8, lives: 8 }
+    }
+}
+
+/// What is known of a generation when it is decided about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its number.
+    pub generation: Generation,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// Which life of the server it shows.
+    pub server: ServerId,
+    /// Whether it holds sessions and could be restored.
+    pub restorable: bool,
+}
+
+/// Why a generation is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeepReason {
+    /// It is the one that a restore would use.
+    Latest,
+    /// It is among the newest.
+    Newest,
+    /// It is the last of an hour.
+    Hourly,
+    /// It is the last of a day.
+    Daily,
+    /// It is the last of a week.
+    Weekly,
+    /// It is the last of a server's life.
+    LastOfServer,
+}
+
+/// Decides about every candidate and returns the reasons for which each is kept; one without a reason
+/// goes. Days and weeks are UTC's, so that a journey does not delete anything.
+pub fn decide(candidates: &[Candidate], keep: &Retention) -> Vec<(Generation, Vec<KeepReason>)> {
+    let mut newest_first: Vec<&Candidate> = candidates.iter().collect();
+    newest_first.sort_by_key(|candidate| std::cmp::Reverse(candidate.generation));
+    let latest = newest_first.iter().find(|candidate| candidate.restorable).map(|c| c.generation);
+    let mut rules = [
+        Buckets::new(KeepReason::Newest, keep.newest),
+        Buckets::new(KeepReason::Hourly, keep.hourly),
+        Buckets::new(KeepReason::Daily, keep.daily),
+        Buckets::new(KeepReason::Weekly, keep.weekly),
+        Buckets::new(KeepReason::LastOfServer, keep.lives),
+    ];
+    newest_first
+        .into_iter()
+        .map(|candidate| {
+            let mut reasons = Vec::new();
+            if latest == Some(candidate.generation) {
+                reasons.push(KeepReason::Latest);
+            }
+            reasons.extend(rules.iter_mut().filter_map(|rule| rule.claim(candidate)));
+            (candidate.generation, reasons)
+        })
+        .collect()
+}
+
+/// A rule that keeps the first candidate it meets in each of so many buckets.
+struct Buckets {
+    reason: KeepReason,
+    left: usize,
+    seen: HashSet<String>,
+}
+
+impl Buckets {
+    fn new(reason: KeepReason, left: usize) -> Self {
+        Self { reason, left, seen: HashSet::new() }
+    }
+
+    fn claim(&mut self, candidate: &Candidate) -> Option<KeepReason> {
+        if self.left == 0 || !self.seen.insert(bucket(self.reason, candidate)) {
+            return None;
+        }
+        self.left -= 1;
+        Some(self.reason)
+    }
+}
+
+/// Returns the name of the bucket that a candidate falls into.
+fn bucket(reason: KeepReason, candidate: &Candidate) -> String {
+    let date = candidate.taken_at.to_zoned(TimeZone::UTC);
+    match reason {
+        KeepReason::Latest | KeepReason::Newest => candidate.generation.to_string(),
+        KeepReason::Hourly => format!("{} {}", date.date(), date.hour()),
+        KeepReason::Daily => date.date().to_string(),
+        KeepReason::Weekly => {
+            let week = date.date().iso_week_date();
+            format!("{} {}", week.year(), week.week())
+        }
+        KeepReason::LastOfServer => format!("{:?}", candidate.server),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn candidate(generation: Generation, second: i64, life: u32) -> Candidate {
+        Candidate {
+            generation,
+            taken_at: Timestamp::from_second(second).unwrap(),
+            server: ServerId { pid: life, ..ServerId::default() },
+            restorable: true,
+        }
+    }
+
+    fn kept(candidates: &[Candidate], keep: &Retention) -> Vec<Generation> {
+        decide(candidates, keep).into_iter().filter(|(_, why)| !why.is_empty()).map(|(n, _)| n).collect()
+    }
+
+    const NOTHING: Retention = Retention { newest: 0, hourly: 0, daily: 0, weekly: 0, lives: 0 };
+
+    #[test]
+    fn each_rule_alone() {
+        // One generation every half hour for three days, the server restarted after each day.
+        let all: Vec<Candidate> = (0..144).map(|n| candidate(n, n as i64 * 1800, n as u32 / 48)).collect();
+        let rule = |keep: Retention| kept(&all, &keep);
+        assert_eq!(rule(NOTHING), [143]);
+        assert_eq!(rule(Retention { newest: 3, ..NOTHING }), [143, 142, 141]);
+        assert_eq!(rule(Retention { hourly: 3, ..NOTHING }), [143, 141, 139]);
+        assert_eq!(rule(Retention { daily: 9, ..NOTHING }), [143, 95, 47]);
+        assert_eq!(rule(Retention { lives: 2, ..NOTHING }), [143, 95]);
+        assert_eq!(rule(Retention { weekly: 2, ..NOTHING }), [143]);
+    }
+
+    #[test]
+    fn the_latest_that_can_be_restored_stays_under_any_rule() {
+        let mut all = vec![candidate(1, 0, 1), candidate(2, 1, 1), candidate(3, 2, 1)];
+        all[1].restorable = false;
+        all[2].restorable = false;
+        assert_eq!(kept(&all, &Retention { newest: 1, ..NOTHING }), [3, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_candidate_is_decided_once_and_few_are_kept(
+            seconds in proptest::collection::vec(0i64..10_000_000, 0..200)
+        ) {
+            let all: Vec<Candidate> =
+                seconds.iter().enumerate().map(|(n, s)| candidate(n as u64, *s, n as u32 / 7)).collect();
+            let keep = Retention { newest: 5, hourly: 4, daily: 3, weekly: 2, lives: 2 };
+            let decided = decide(&all, &keep);
+            prop_assert_eq!(decided.len(), all.len());
+            prop_assert!(kept(&all, &keep).len() <= 5 + 4 + 3 + 2 + 2 + 1);
+            prop_assert_eq!(decided.iter().any(|(_, why)| why.contains(&KeepReason::Latest)), !all.is_empty());
+        }
+    }
+}

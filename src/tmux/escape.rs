@@ -1,0 +1,153 @@
+//! Text on its way into tmux and out of it.
+//!
+//! tmux expands formats (`#{…}`, and `#(…)` which runs a shell command) in most names it is given, and
+//! rewrites control characters in names it stores and in lines it prints. What the user called a
+//! window must come through all that unchanged and unrun.
+
+/// Returns the text that tmux's format expansion turns into `literal`.
+///
+/// `##` is a single `#`, except that a run of hashes in front of `[` is left as it stands, because it
+/// may be a style (`format_expand1` in format.c, the same from 3.2a to 3.8).
+pub fn format_literal(literal: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(literal.len() + 8);
+    let mut at = 0;
+    while at < literal.len() {
+        if literal[at] != b'#' {
+            out.push(literal[at]);
+            at += 1;
+            continue;
+        }
+        let run = literal[at..].iter().take_while(|b| **b == b'#').count();
+        let times = if literal.get(at + run) == Some(&b'[') { run } else { 2 * run };
+        out.extend(std::iter::repeat_n(b'#', times));
+        at += run;
+    }
+    out
+}
+
+/// Returns the text that tmux's vis(3) encoding turns into `stored`, as far as it was made by it.
+///
+/// tmux keeps the names of sessions, and of windows that were renamed, encoded: a tab is `\t`, a
+/// backslash `\\`, and up to 3.4 `$HOME` is `\$HOME`. Given the encoded form it would encode it again.
+pub fn unvis(stored: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(stored.len());
+    let mut rest = stored;
+    while let Some((byte, used)) = unvis_one(rest) {
+        out.push(byte);
+        rest = &rest[used..];
+    }
+    out
+}
+
+/// Decodes the first character of vis(3)-encoded text (`VIS_OCTAL | VIS_CSTYLE`): the byte, and how
+/// many bytes it was written with.
+fn unvis_one(text: &[u8]) -> Option<(u8, usize)> {
+    let first = *text.first()?;
+    if first != b'\\' {
+        return Some((first, 1));
+    }
+    let octal = |b: &u8| (b'0'..=b'7').contains(b);
+    let decoded = match text.get(1..) {
+        Some([a @ b'0'..=b'3', b, c, ..]) if octal(b) && octal(c) => {
+            return Some(((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), 4));
+        }
+        Some([b'\\', ..]) => b'\\',
+        Some([b'$', ..]) => b'$',
+        Some([b'n', ..]) => b'\n',
+        Some([b't', ..]) => b'\t',
+        Some([b'r', ..]) => b'\r',
+        Some([b'a', ..]) => 7,
+        Some([b'b', ..]) => 8,
+        Some([b'v', ..]) => 11,
+        Some([b'f', ..]) => 12,
+        Some([b's', ..]) => b' ',
+        Some([b'0', ..]) => 0,
+        _ => return Some((b'\\', 1)),
+    };
+    Some((decoded, 2))
+}
+
+/// Splits `length` bytes of a value off a line that tmux printed, and returns the value and what
+/// follows it. `ends` tells whether what follows can stand behind the value.
+///
+/// From 3.4 on tmux encodes what it prints (`VIS_NOSLASH`: control characters as octal, backslashes
+/// as they are; 3.4 itself writes `\$` for `$`), so a value can take more bytes than it has. The
+/// plain reading is tried first, then the decoded one.
+pub(super) fn split_printed(
+    line: &[u8],
+    length: usize,
+    ends: impl Fn(&[u8]) -> bool,
+) -> Option<(Vec<u8>, &[u8])> {
+    if let Some((value, rest)) = line.split_at_checked(length)
+        && ends(rest)
+    {
+        return Some((value.to_vec(), rest));
+    }
+    let mut value = Vec::with_capacity(length);
+    let mut rest = line;
+    while value.len() < length {
+        let (byte, used) = match rest {
+            [b'\\', b'\\', ..] => (b'\\', 1),
+            _ => unvis_one(rest)?,
+        };
+        value.push(byte);
+        rest = &rest[used..];
+    }
+    ends(rest).then_some((value, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_double_except_before_a_bracket() {
+        let cases = [
+            ("plain", "plain"),
+            ("#", "##"),
+            ("a##", "a####"),
+            ("#(touch x)", "##(touch x)"),
+            ("#{pid}", "##{pid}"),
+            ("#[fg=red]", "#[fg=red]"),
+            ("##[x] #S", "##[x] ##S"),
+        ];
+        for (literal, expected) in cases {
+            assert_eq!(format_literal(literal.as_bytes()), expected.as_bytes(), "{literal}");
+        }
+    }
+
+    #[test]
+    fn vis_is_undone() {
+        let cases: [(&[u8], &[u8]); 8] = [
+            (b"plain", b"plain"),
+            (br"a\\b", br"a\b"),
+            (br"a\tb\n", b"a\tb\n"),
+            (br"\$HOME", b"$HOME"),
+            (br"\033[m", b"\x1b[m"),
+            (br"\377", b"\xff"),
+            (br"tail\", br"tail\"),
+            (br"\q", br"\q"),
+        ];
+        for (stored, expected) in cases {
+            assert_eq!(unvis(stored), expected, "{}", String::from_utf8_lossy(stored));
+        }
+    }
+
+    #[test]
+    fn a_value_is_found_by_its_length_printed_plain_or_encoded() {
+        let tab = |rest: &[u8]| rest.first() == Some(&b'\t');
+        let cases: [(&[u8], usize, &[u8]); 5] = [
+            (b"a\tb\trest", 3, b"a\tb"),
+            (br"a\tb", 1, b"a"),
+            (b"x\\033y\trest", 3, b"x\x1by"),
+            (b"\\$HOME\trest", 5, b"$HOME"),
+            (b"a\\b\trest", 3, br"a\b"),
+        ];
+        for (line, length, expected) in cases {
+            let line = if line == br"a\tb" { b"a\tb".as_slice() } else { line };
+            let (value, _) = split_printed(line, length, tab).unwrap();
+            assert_eq!(value, expected, "{}", String::from_utf8_lossy(line));
+        }
+        assert!(split_printed(b"abc", 9, tab).is_none());
+    }
+}

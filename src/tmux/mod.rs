@@ -1,0 +1,16 @@
+//! The tmux server: how to ask it, what it answers, how to start one.
+//!
+//! We are an ordinary client: one short-lived `tmux` process per question, the path that every status
+//! script takes. A control-mode client would have to sit in a session, where the user would see it.
+
+pub mod capture;
+pub mod command;
+pub mod escape;
+pub mod found;
+pub mod layout;
+pub mod observe;
+mod query;
+pub mod server;
+pub mod version;
+
+pub use server::{Tmux, TmuxError};

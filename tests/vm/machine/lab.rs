@@ -1,0 +1,126 @@
+//! The images that machines start from: made by `tests/vm/image.sh`, kept in a cache between runs.
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use super::process;
+
+/// Exit status by which the scripts say "this host cannot do it", as opposed to "it failed".
+const EXIT_SKIP: i32 = 77;
+
+/// A Debian release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// Debian 13: systemd 257, tmux 3.5a.
+    Trixie,
+    /// Debian 12: systemd 252, tmux 3.3a.
+    Bookworm,
+}
+
+impl Suite {
+    /// Every release the lab knows.
+    pub const ALL: [Self; 2] = [Self::Trixie, Self::Bookworm];
+
+    /// Returns Debian's own name of the release.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trixie => "trixie",
+            Self::Bookworm => "bookworm",
+        }
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why this host cannot run virtual machines. To be shown loudly: a tier that did not run proves nothing.
+#[derive(Clone, Debug)]
+pub struct Skip {
+    reason: String,
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl Skip {
+    /// Says on the terminal what did not run and why.
+    pub fn shout(&self, what: &str) {
+        super::say(&format!("SKIPPED: {what}: {self}"));
+    }
+}
+
+/// Images of all releases, ready to start machines from.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    trixie: PathBuf,
+    bookworm: PathBuf,
+}
+
+impl Lab {
+    /// Builds what is missing (minutes when nothing is cached) and returns the lab, or why there can be none here.
+    ///
+    /// The work is done once per process; every later call returns the same answer.
+    pub fn open() -> Result<Result<Self, Skip>> {
+        static LAB: OnceLock<Result<Result<Lab, Skip>, String>> = OnceLock::new();
+        LAB.get_or_init(|| Self::build().map_err(|error| format!("{error:#}")))
+            .clone()
+            .map_err(|error| anyhow!(error))
+    }
+
+    /// Returns the folder of a release's image.
+    pub fn image(&self, suite: Suite) -> &Path {
+        match suite {
+            Suite::Trixie => &self.trixie,
+            Suite::Bookworm => &self.bookworm,
+        }
+    }
+
+    fn build() -> Result<Result<Self, Skip>> {
+        let [trixie, bookworm] = thread::scope(|scope| {
+            Suite::ALL
+                .map(|suite| scope.spawn(move || build_image(suite)))
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("the builder panicked"))))
+        });
+        Ok(match (trixie?, bookworm?) {
+            (Ok(trixie), Ok(bookworm)) => Ok(Self { trixie, bookworm }),
+            (Err(skip), _) | (_, Err(skip)) => Err(skip),
+        })
+    }
+}
+
+/// Returns the path of one of the lab's scripts.
+pub fn script(name: &str) -> String {
+    format!("{}/tests/vm/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn build_image(suite: Suite) -> Result<Result<PathBuf, Skip>> {
+    let mut command = process::command(&script("image.sh"));
+    command.arg(suite.name()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = process::spawn(command)?;
+    let stdout = process::Capture::start(child.stdout.take().context("no stdout pipe")?);
+    let stderr = BufReader::new(child.stderr.take().context("no stderr pipe")?);
+    let mut last = String::new();
+    // Shown as it comes, since a cold build takes minutes; the last line says how it ended.
+    for line in stderr.lines().map_while(Result::ok) {
+        super::say(&line);
+        last = line;
+    }
+    let status = child.wait().context("wait for image.sh")?;
+    match status.code() {
+        Some(0) => Ok(Ok(PathBuf::from(stdout.text().trim_end()))),
+        Some(EXIT_SKIP) => Ok(Err(Skip { reason: last })),
+        _ => bail!("image.sh {suite}: {status}: {last}"),
+    }
+}
