@@ -1,7 +1,10 @@
 //! docs later
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dbus;
+pub mod doctor;
+pub mod drill;
 pub mod environment;
 pub mod keeper;
 pub mod logging;
@@ -11,6 +14,7 @@ pub mod pane;
 pub mod place;
 pub mod proc;
 pub mod restore;
+pub mod setup;
 pub mod socket;
 pub mod store;
 pub mod systemd;

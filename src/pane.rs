@@ -57,20 +57,28 @@ impl Restored {
     fn run(self) -> io::Result<Infallible> {
         self.show_text();
         let elsewhere = enter(self.start.directory.as_path());
-        self.show_border(elsewhere.as_deref());
-        match (&self.start.program, self.start.mode) {
-            (_, StartMode::Hold) => hold(),
-            (Program::Shell { shell, job }, StartMode::Ask) => {
+        match self.start.mode {
+            StartMode::Hold => hold(),
+            StartMode::Ask => {
+                self.show_border(elsewhere.as_deref());
+                Err(self.become_program())
+            }
+        }
+    }
+
+    /// Becomes the shell that ran here; anything else only if somebody says so.
+    fn become_program(&self) -> io::Error {
+        match &self.start.program {
+            Program::Shell { shell, job } => {
                 if !job.is_empty() && ask(job) == Answer::Run {
                     run_in_foreground(job);
                 }
-                Err(become_shell(Some(shell)))
+                become_shell(Some(shell))
             }
-            (Program::Command { process }, StartMode::Ask) => match ask(std::slice::from_ref(process)) {
-                Answer::Run => Err(become_command(process)),
-                Answer::Shell => Err(become_shell(None)),
-            },
-            (Program::Unknown, StartMode::Ask) => Err(become_shell(None)),
+            Program::Command { process } if ask(std::slice::from_ref(process)) == Answer::Run => {
+                become_command(process)
+            }
+            Program::Command { .. } | Program::Unknown => become_shell(None),
         }
     }
 
@@ -87,7 +95,7 @@ impl Restored {
 
     fn show_border(&self, elsewhere: Option<&Path>) {
         let when = self.start.saved_at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S");
-        say(&format!("── restored by agent-keeper, as it was {when} ──"));
+        say(&format!("── restored, as of {when} ──"));
         if let Some(instead) = elsewhere {
             let gone = &self.start.directory;
             say(&format!("   {gone} is gone; this is {}", ByteString::from(instead)));

@@ -375,7 +375,7 @@ fn status_line(summary: &Summary) -> String {
 /// is known of a shutdown.
 async fn is_going_down() -> bool {
     let manager = async {
-        let bus = zbus::Connection::session().await.ok()?;
+        let bus = crate::systemd::user_bus().await.ok()?;
         Manager::connect(&bus).await.ok()?.is_stopping().await.ok()
     };
     let machine = async {
@@ -463,7 +463,7 @@ impl Shared {
     /// Moves the founder out of our control group. A service must not found a server inside its own.
     async fn scope_for(&self, pid: u32) -> Result<Option<String>, String> {
         let scope = async {
-            let bus = zbus::Connection::session().await?;
+            let bus = crate::systemd::user_bus().await?;
             let manager = Manager::connect(&bus).await?;
             anyhow::Ok(manager.move_to_scope(pid, self.tmux.socket()).await?)
         };
@@ -560,7 +560,8 @@ async fn blocking<T: Send + 'static>(
 /// (pidfd_open(2), Linux 5.3).
 fn wait_for_process(pid: u32, time: Duration) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed());
-    let handle = pid.and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+    let handle =
+        pid.and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
     let time_ms = u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
     match handle {
         Some(handle) => {

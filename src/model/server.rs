@@ -115,6 +115,15 @@ pub enum Program {
 }
 
 impl Program {
+    /// Returns whether a restored pane asks before it starts this: everything but a plain shell.
+    pub fn asks_before_start(&self) -> bool {
+        match self {
+            Program::Shell { job, .. } => !job.is_empty(),
+            Program::Command { .. } => true,
+            Program::Unknown => false,
+        }
+    }
+
     /// Returns what a person would say runs here: the foreground job if there is one.
     pub fn foreground(&self) -> &[Process] {
         match self {

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Closed, Generation, Program, Server, Session, Snapshot, Window};
+use crate::model::{Closed, Generation, Server, Session, Snapshot, Window};
 
 /// What to restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -139,8 +139,8 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// Returns the programs that will wait for Enter, each with its place as tmux targets are written.
-    pub fn waiting(&self) -> Vec<(String, String)> {
+    /// Returns the programs that will wait for Enter.
+    pub fn waiting(&self) -> Vec<Waiting> {
         let own = self.steps.iter().filter(|step| step.shares_windows_of.is_none());
         own.flat_map(|step| step.session.windows.iter().map(|window| (&step.session, window)))
             .flat_map(|(session, window)| waiting_in(session, window))
@@ -148,15 +148,22 @@ impl Plan {
     }
 }
 
-fn waiting_in<'a>(session: &'a Session, window: &'a Window) -> impl Iterator<Item = (String, String)> + 'a {
-    window.panes.iter().filter_map(move |pane| {
-        let waits = match &pane.program {
-            Program::Shell { job, .. } => !job.is_empty(),
-            Program::Command { .. } => true,
-            Program::Unknown => false,
-        };
-        let place = format!("{}:{}.{}", session.name, window.index, pane.index);
-        waits.then(|| (place, crate::pane::pipeline(pane.program.foreground())))
+/// A program that will wait for Enter.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Waiting {
+    /// In which session.
+    pub session: String,
+    /// Where, as tmux targets are written.
+    pub place: String,
+    /// The program, as a person would type it.
+    pub command: String,
+}
+
+fn waiting_in<'a>(session: &'a Session, window: &'a Window) -> impl Iterator<Item = Waiting> + 'a {
+    window.panes.iter().filter(|pane| pane.program.asks_before_start()).map(move |pane| Waiting {
+        session: session.name.clone(),
+        place: format!("{}:{}.{}", session.name, window.index, pane.index),
+        command: crate::pane::pipeline(pane.program.foreground()),
     })
 }
 

@@ -58,6 +58,20 @@ pub enum KeepReason {
     LastOfServer,
 }
 
+impl KeepReason {
+    /// Returns the word for it in tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            KeepReason::Latest => "latest",
+            KeepReason::Newest => "newest",
+            KeepReason::Hourly => "hourly",
+            KeepReason::Daily => "daily",
+            KeepReason::Weekly => "weekly",
+            KeepReason::LastOfServer => "last-of-server",
+        }
+    }
+}
+
 /// Decides about every candidate and returns the reasons for which each is kept; one without a reason
 /// goes. Days and weeks are UTC's, so that a journey does not delete anything.
 pub fn decide(candidates: &[Candidate], keep: &Retention) -> Vec<(Generation, Vec<KeepReason>)> {

@@ -74,8 +74,13 @@ impl Layout {
     pub fn render(&self) -> String {
         let mut body = String::new();
         self.root.render(&mut body);
-        format!("{:04x},{body}", checksum(&body))
+        sealed(&body)
     }
+}
+
+/// Returns the text of a layout with its checksum in front.
+pub fn sealed(body: &str) -> String {
+    format!("{:04x},{body}", checksum(body))
 }
 
 impl Cell {

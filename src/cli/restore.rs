@@ -1,0 +1,145 @@
+//! `keeperctl restore`: bring back sessions, or show what would be done.
+
+use serde::Serialize;
+
+use crate::model::Generation;
+use crate::proc::Proc;
+use crate::restore::plan::{Plan, Selection, Waiting, plan};
+use crate::tmux::TmuxError;
+use crate::tmux::observe::{ObserveError, observe};
+
+use super::output::{BAD, DIM, DOUBT, GOOD, NAME, note, print, print_json, styled};
+use super::snapshot::Which;
+use super::{CliError, Context, Exit};
+
+/// What to bring back.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// From which snapshot: its number, "latest" or "previous"
+    #[arg(default_value = "latest", value_name = "SNAPSHOT")]
+    which: Which,
+    /// Only this session; can be given several times
+    #[arg(long = "session", short = 's', value_name = "NAME")]
+    sessions: Vec<String>,
+    /// Only show what would be done
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+}
+
+/// One session of the result.
+#[derive(Debug, Serialize)]
+struct Row {
+    session: String,
+    /// `restore` in a dry run; `restored`, `partly`, `failed` or `skipped` else.
+    result: String,
+    detail: String,
+    /// Programs that wait, or would wait, for Enter.
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    generation: Generation,
+    dry_run: bool,
+    sessions: Vec<Row>,
+}
+
+/// Brings back.
+pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
+    let (generation, snapshot) = arguments.which.load(context)?;
+    let selection = Selection { sessions: arguments.sessions.clone(), by_hand: true };
+    let live = live_server(context).await?;
+    let plan = plan(generation, &snapshot, live.as_ref(), &selection)
+        .map_err(|unknown| CliError::usage(unknown).hint(format!("keeperctl snapshot show {generation}")))?;
+    let rows = if arguments.dry_run { planned(&plan) } else { carry_out(context, &plan, &selection).await? };
+    report(context, generation, arguments.dry_run, rows)
+}
+
+async fn live_server(context: &Context) -> Result<Option<crate::model::Server>, CliError> {
+    match observe(&context.tmux().await?, &Proc::default(), &|_| None).await {
+        Ok(seen) => Ok(Some(seen.server)),
+        Err(ObserveError::Tmux(TmuxError::NoServer { .. })) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn planned(plan: &Plan) -> Vec<Row> {
+    let waiting = plan.waiting();
+    let steps = plan.steps.iter().map(|step| {
+        let windows = step.session.windows.len();
+        let panes: usize = step.session.windows.iter().map(|window| window.panes.len()).sum();
+        let detail = match &step.shares_windows_of {
+            Some(peer) => format!("sharing the windows of {peer}"),
+            None => format!("{windows} windows, {panes} panes"),
+        };
+        let own = waiting.iter().filter(|waiting| waiting.session == step.session.name).cloned();
+        Row {
+            session: step.session.name.clone(),
+            result: "restore".to_owned(),
+            detail,
+            waiting: own.collect(),
+        }
+    });
+    steps.chain(skipped(plan)).collect()
+}
+
+fn skipped(plan: &Plan) -> impl Iterator<Item = Row> + '_ {
+    plan.skips.iter().map(|skip| Row {
+        session: skip.session.clone(),
+        result: "skipped".to_owned(),
+        detail: skip.why.sentence().to_owned(),
+        waiting: Vec::new(),
+    })
+}
+
+/// The daemon does it, so that it does not save what is half there.
+async fn carry_out(context: &Context, shown: &Plan, selection: &Selection) -> Result<Vec<Row>, CliError> {
+    let keeper = context.keeper().await?;
+    let rows = keeper.restore(shown.generation, &selection.sessions).await?;
+    let waiting = shown.waiting();
+    Ok(rows
+        .into_iter()
+        .map(|(session, result, detail)| {
+            let own =
+                waiting.iter().filter(|waiting| result != "skipped" && waiting.session == session).cloned();
+            Row { waiting: own.collect(), session, result, detail }
+        })
+        .collect())
+}
+
+fn report(
+    context: &Context,
+    generation: Generation,
+    dry_run: bool,
+    rows: Vec<Row>,
+) -> Result<Exit, CliError> {
+    let incomplete = rows.iter().any(|row| matches!(row.result.as_str(), "partly" | "failed"));
+    let idle = rows.iter().all(|row| row.result == "skipped");
+    if context.json {
+        print_json("keeperctl.restore/1", Document { generation, dry_run, sessions: rows })?;
+    } else {
+        let title = if dry_run { "would restore from" } else { "restore from" };
+        let mut out = format!("{title} snapshot {generation}\n");
+        rows.iter().for_each(|row| out.push_str(&lines(row)));
+        print(&out)?;
+        if idle {
+            note("nothing to do: everything is there");
+        }
+    }
+    Ok(if incomplete { Exit::Partly } else { Exit::Done })
+}
+
+fn lines(row: &Row) -> String {
+    let style = match row.result.as_str() {
+        "restore" | "restored" => GOOD,
+        "skipped" => DIM,
+        "partly" => DOUBT,
+        _ => BAD,
+    };
+    let detail = if row.detail.is_empty() { String::new() } else { format!(": {}", row.detail) };
+    let mut out = format!("  {} {}{detail}\n", styled(style, &row.result), styled(NAME, &row.session));
+    for Waiting { place, command, .. } in &row.waiting {
+        out.push_str(&format!("    {place} waits for Enter: {command}\n"));
+    }
+    out
+}

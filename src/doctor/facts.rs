@@ -1,0 +1,240 @@
+//! Gathers what the checks look at. What could not be looked at stays "could not look".
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, Uid, User, access};
+
+use crate::config::{self, Settings};
+use crate::dbus::client;
+use crate::environment::{self, Login};
+use crate::logind::{LINGER_DIR, Logind, Policy};
+use crate::model::Generation;
+use crate::place::Places;
+use crate::proc::Proc;
+use crate::socket;
+use crate::store::{Store, StoreError};
+use crate::systemd::Manager;
+use crate::systemd::placement::Placement;
+use crate::systemd::unit_name::SERVICE;
+use crate::tmux::command::Command;
+use crate::tmux::observe::{ObserveError, observe};
+use crate::tmux::{Tmux, TmuxError};
+
+/// A thing that could not be looked at: why not.
+pub type Unknown = String;
+
+/// Everything that checks look at.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The user's name.
+    pub user: String,
+    /// When the facts were gathered.
+    pub now: Timestamp,
+    /// Whether the machine was started by systemd (sd_booted(3)).
+    pub systemd: bool,
+    /// The version of the user's manager.
+    pub manager: Result<String, Unknown>,
+    /// What logind does at logout.
+    pub policy: Result<Policy, Unknown>,
+    /// The configuration.
+    pub config: Result<(), Unknown>,
+    /// Why the login shell could not be asked for its environment.
+    pub login_problem: Option<String>,
+    /// tmux's version and path.
+    pub tmux: Result<String, Unknown>,
+    /// The server.
+    pub server: ServerFact,
+    /// The daemon.
+    pub keeper: KeeperFact,
+    /// The store.
+    pub store: Result<StoreFact, Unknown>,
+}
+
+/// The tmux server that is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerFact {
+    /// It answers.
+    Running {
+        /// Its process id.
+        pid: u32,
+        /// Where it lives.
+        placement: Result<Placement, Unknown>,
+        /// Whether it ends with its last session.
+        exit_empty: Option<bool>,
+        /// Whether sessions end with their last client.
+        destroy_unattached: Option<bool>,
+    },
+    /// There is none.
+    None,
+    /// It lives and its socket is gone.
+    Orphan {
+        /// Its process id.
+        pid: u32,
+    },
+    /// Could not look.
+    Unknown(Unknown),
+}
+
+/// The daemon.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeeperFact {
+    /// What it says of itself: its state, and its problem if it has one. `None` when it does not answer.
+    pub answers: Option<(String, Option<String>)>,
+    /// Its version.
+    pub version: Option<String>,
+    /// `ActiveState` of its unit.
+    pub active_state: Option<String>,
+    /// `UnitFileState` of its unit.
+    pub file_state: Option<String>,
+}
+
+/// The store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreFact {
+    /// The newest good generation.
+    pub newest: Option<(Generation, Timestamp)>,
+    /// Files that cannot be used, and why.
+    pub flaws: Vec<String>,
+    /// Whether we may write there.
+    pub writable: bool,
+    /// Bytes free on its file system.
+    pub free_bytes: Option<u64>,
+}
+
+/// Where facts are gathered.
+#[derive(Debug, Clone)]
+pub struct Scene<'a> {
+    /// The user's directories.
+    pub places: &'a Places,
+    /// The configuration, or why there is none.
+    pub settings: Result<&'a Settings, Unknown>,
+    /// The `agent-keeper` program.
+    pub program: &'a Path,
+}
+
+/// Gathers the facts. Takes as long as a login shell takes to start.
+pub async fn gather(scene: &Scene<'_>) -> Facts {
+    let uid = Uid::effective();
+    let user = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let manager = user_manager().await;
+    let login = environment::login(scene.program).await;
+    let defaults = config::Settings::check(config::Fragment::default());
+    let settings = scene.settings.clone().ok().or(defaults.as_ref().ok());
+    let tmux = settings.map(|settings| socket::tmux(settings, &login).map_err(|error| error.to_string()));
+    let tmux = tmux.unwrap_or_else(|| Err("no settings".to_owned()));
+    Facts {
+        now: Timestamp::now(),
+        systemd: sd_notify::booted().unwrap_or(false),
+        policy: logout_policy(uid.as_raw(), &user).await,
+        user,
+        config: scene.settings.clone().map(drop),
+        login_problem: login.problem.clone(),
+        tmux: version(&tmux, &login).await,
+        server: match &tmux {
+            Ok(tmux) => server(tmux).await,
+            Err(why) => ServerFact::Unknown(why.clone()),
+        },
+        keeper: keeper(scene.places, manager.as_ref().ok()).await,
+        manager: match &manager {
+            Ok(manager) => manager.version().await.map_err(|error| error.to_string()),
+            Err(why) => Err(why.clone()),
+        },
+        store: store(&scene.places.state),
+    }
+}
+
+async fn user_manager() -> Result<Manager, Unknown> {
+    let bus = crate::systemd::user_bus().await.map_err(|error| error.to_string())?;
+    Manager::connect(&bus).await.map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+}
+
+async fn logout_policy(uid: u32, user: &str) -> Result<Policy, Unknown> {
+    let ask = async {
+        let bus = zbus::Connection::system().await?;
+        Logind::connect(&bus).await?.policy(uid, user, LINGER_DIR.as_ref()).await
+    };
+    ask.await.map_err(|error| error.to_string())
+}
+
+async fn version(tmux: &Result<Tmux, Unknown>, login: &Login) -> Result<String, Unknown> {
+    let tmux = tmux.as_ref().map_err(Clone::clone)?;
+    let version = tmux.check_version().await.map_err(|error| error.to_string())?;
+    let program = login.find_program(tmux.program());
+    Ok(format!("{version} ({})", program.display()))
+}
+
+async fn server(tmux: &Tmux) -> ServerFact {
+    let proc = Proc::default();
+    match observe(tmux, &proc, &|_| None).await {
+        Ok(seen) => {
+            let pid = seen.server.id.pid;
+            ServerFact::Running {
+                pid,
+                placement: proc
+                    .cgroup(pid)
+                    .map(|path| Placement::of(&path))
+                    .map_err(|error| error.to_string()),
+                exit_empty: option(tmux, "#{exit-empty}").await,
+                destroy_unattached: option(tmux, "#{destroy-unattached}").await,
+            }
+        }
+        Err(ObserveError::Tmux(TmuxError::NoServer { socket })) => {
+            match proc.listener(&socket, Uid::effective().as_raw()) {
+                Some(pid) => ServerFact::Orphan { pid },
+                None => ServerFact::None,
+            }
+        }
+        Err(error) => ServerFact::Unknown(error.to_string()),
+    }
+}
+
+/// Asks for a flag; options can be read like any other format. From 3.5 on `destroy-unattached` has
+/// further values, all of which mean that something is destroyed.
+async fn option(tmux: &Tmux, format: &str) -> Option<bool> {
+    let output = tmux.run(&[Command::new("display-message").arg("-p").arg(format)]).await.ok()?;
+    match String::from_utf8(output).ok()?.trim() {
+        "" => None,
+        "0" | "off" => Some(false),
+        _ => Some(true),
+    }
+}
+
+async fn keeper(places: &Places, manager: Option<&Manager>) -> KeeperFact {
+    let mut fact = KeeperFact::default();
+    if let Some(manager) = manager {
+        fact.active_state = manager.active_state(SERVICE).await;
+        fact.file_state = manager.file_state(SERVICE).await;
+    }
+    if let Ok(keeper) = client::connect(&places.bus_socket()).await
+        && let (Ok(state), Ok(problem)) = (keeper.state().await, keeper.problem().await)
+    {
+        fact.answers = Some((state, Some(problem).filter(|problem| !problem.is_empty())));
+        fact.version = keeper.version().await.ok();
+    }
+    fact
+}
+
+fn store(dir: &Path) -> Result<StoreFact, Unknown> {
+    let look = || -> Result<StoreFact, StoreError> {
+        let store = Store::open(dir)?;
+        let entries = store.entries()?;
+        let newest = entries.iter().rev().find_map(|entry| {
+            let snapshot = entry.content.as_ref().ok()?;
+            Some((entry.generation, snapshot.taken_at))
+        });
+        let flaws = entries.iter().filter_map(|entry| {
+            let flaw = entry.content.as_ref().err()?;
+            Some(format!("{}: {flaw}", entry.path.display()))
+        });
+        let existing = dir.ancestors().find(|dir| dir.exists()).unwrap_or(dir);
+        Ok(StoreFact {
+            newest,
+            flaws: flaws.collect(),
+            writable: access(existing, AccessFlags::W_OK).is_ok(),
+            free_bytes: statvfs(existing).ok().map(|fs| fs.blocks_available() * fs.fragment_size()),
+        })
+    };
+    look().map_err(|error| error.to_string())
+}
