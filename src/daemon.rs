@@ -157,10 +157,16 @@ fn run(arguments: &Arguments) -> Result<(), DaemonError> {
         let version = tmux.check_version().await?;
         info!(socket = %tmux.socket().display(), "agent-keeper {} with tmux {version}", env!("CARGO_PKG_VERSION"));
         tokio::spawn(log_logout_policy());
-        let is_service = std::env::var_os("INVOCATION_ID").is_some();
+        let is_service = is_service();
         keeper::run(Startup { settings, places, login, tmux, program, writer, is_service }).await?;
         Ok(())
     })
+}
+
+/// Returns whether a service manager started this very process; INVOCATION_ID and others are inherited by
+/// whatever a service starts, this one names the process (systemd.exec(5), systemd 248).
+fn is_service() -> bool {
+    std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
 }
 
 /// Returns the path of this program. After an upgrade the file we run is deleted and another has its

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use procfs::FromRead;
 
-use crate::model::{BootId, ByteString, Process};
+use crate::model::{BootId, ByteString, Process, ServerId};
 
 /// How much of a command line is kept, in bytes; longer ones are cut. The kernel allows megabytes
 /// (execve(2), "Limits on size of arguments").
@@ -34,6 +34,8 @@ pub struct Stat {
     pub foreground_group: i32,
     /// When it started, in clock ticks since boot.
     pub start_ticks: u64,
+    /// Whether it has ended and nobody has taken note of it yet; in a container without an init, for ever.
+    pub ended: bool,
 }
 
 impl Default for Proc {
@@ -67,7 +69,13 @@ impl Proc {
             process_group: stat.pgrp,
             foreground_group: stat.tpgid,
             start_ticks: stat.starttime,
+            ended: matches!(stat.state, 'Z' | 'X'),
         })
+    }
+
+    /// Returns whether a server still runs.
+    pub fn runs(&self, id: &ServerId) -> bool {
+        self.stat(id.pid).is_ok_and(|stat| stat.start_ticks == id.start_ticks && !stat.ended)
     }
 
     /// Reads what a process runs and where. An empty argument vector (a zombie, a kernel thread)

@@ -11,6 +11,8 @@ use crate::restore::execute::Outcome;
 use crate::restore::plan::Selection;
 use crate::store::{Store, StoreError};
 
+use super::OBJECT_PATH;
+
 /// Something that somebody asks the keeper, and where the answer goes.
 #[derive(Debug)]
 pub struct Request {
@@ -119,35 +121,63 @@ impl Keeper {
     }
 
     /// What the keeper is doing, in words.
-    #[zbus(property(emits_changed_signal = "false"))]
+    #[zbus(property)]
     fn state(&self) -> String {
         self.summary.borrow().state.to_owned()
     }
 
     /// What is wrong, in words; empty when nothing is.
-    #[zbus(property(emits_changed_signal = "false"))]
+    #[zbus(property)]
     fn problem(&self) -> String {
         self.summary.borrow().problem.clone().unwrap_or_default()
     }
 
     /// The process id of the tmux server; 0 when there is none.
-    #[zbus(property(emits_changed_signal = "false"), name = "ServerPID")]
+    #[zbus(property, name = "ServerPID")]
     fn server_pid(&self) -> u32 {
         self.summary.borrow().server.unwrap_or_default()
     }
 
     /// The number of the newest generation; 0 when there is none.
-    #[zbus(property(emits_changed_signal = "false"))]
+    #[zbus(property)]
     fn generation(&self) -> u64 {
         self.summary.borrow().head.map_or(0, |(generation, _)| generation)
     }
 
     /// When the newest generation was taken, in microseconds since 1970; 0 when there is none.
-    #[zbus(property(emits_changed_signal = "false"), name = "GenerationUSec")]
+    #[zbus(property, name = "GenerationUSec")]
     fn generation_usec(&self) -> u64 {
         let taken = self.summary.borrow().head.map_or(0, |(_, taken_at)| taken_at.as_microsecond());
         taken.try_into().unwrap_or_default()
     }
+}
+
+/// Tells a connection of every change, until the keeper or the connection ends.
+pub async fn announce(
+    connection: zbus::Connection,
+    mut summary: watch::Receiver<Summary>,
+) -> zbus::Result<()> {
+    let object = connection.object_server().interface::<_, Keeper>(OBJECT_PATH).await?;
+    let mut before = summary.borrow_and_update().clone();
+    while summary.changed().await.is_ok() {
+        let now = summary.borrow_and_update().clone();
+        let (keeper, to) = (object.get().await, object.signal_emitter());
+        if now.state != before.state {
+            keeper.state_changed(to).await?;
+        }
+        if now.problem != before.problem {
+            keeper.problem_changed(to).await?;
+        }
+        if now.server != before.server {
+            keeper.server_p_i_d_changed(to).await?;
+        }
+        if now.head != before.head {
+            keeper.generation_changed(to).await?;
+            keeper.generation_u_sec_changed(to).await?;
+        }
+        before = now;
+    }
+    Ok(())
 }
 
 fn restore_row((session, outcome): (String, Outcome)) -> RestoreRow {

@@ -13,7 +13,7 @@ use zbus::{Connection, Guid};
 
 use crate::place::{PlaceError, check_socket_path, make_private_dir};
 
-use super::interface::Keeper;
+use super::interface::{Keeper, announce};
 use super::{BUS_NAME, OBJECT_PATH};
 
 /// How many peers may be connected at once; each is a short visit of `keeperctl`.
@@ -93,17 +93,21 @@ async fn serve_peer(stream: tokio::net::UnixStream, keeper: Keeper) -> zbus::Res
     if Uid::from_raw(peer.uid()) != Uid::effective() && !Uid::from_raw(peer.uid()).is_root() {
         return Err(zbus::Error::Unsupported);
     }
-    let connection = Builder::unix_stream(stream)
-        .server(Guid::generate())
-        .p2p()
-        .serve_at(OBJECT_PATH, keeper)
-        .build()
-        .await?;
-    connection.closed().await;
-    Ok(())
+    let summary = keeper.summary.clone();
+    let peer = Builder::unix_stream(stream).server(Guid::generate()).p2p().serve_at(OBJECT_PATH, keeper);
+    let connection = peer.build().await?;
+    tokio::select! {
+        () = connection.closed() => Ok(()),
+        result = announce(connection.clone(), summary) => result,
+    }
 }
 
 /// Serves on the user bus under our name. Fails where there is no bus, and when the name is taken.
 pub async fn serve_on_bus(keeper: Keeper) -> zbus::Result<Connection> {
-    Builder::session().serve_at(OBJECT_PATH, keeper).name(BUS_NAME).build().await
+    let summary = keeper.summary.clone();
+    let address = crate::systemd::user_bus_address();
+    let bus = address.map_or_else(Builder::session, |address| Builder::address(address.as_str()));
+    let connection = bus.serve_at(OBJECT_PATH, keeper).name(BUS_NAME).build().await?;
+    tokio::spawn(announce(connection.clone(), summary));
+    Ok(connection)
 }

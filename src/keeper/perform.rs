@@ -50,8 +50,8 @@ const GOING_DOWN_MAX: Duration = Duration::from_secs(3);
 /// How long a server may take to be gone after it has said goodbye.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
-/// The tmux channel on which we wait for a server's end.
-const CHANNEL: &str = "agent-keeper";
+/// How the tmux channel is called on which a keeper waits for a server's end; its process id follows.
+const CHANNEL_PREFIX: &str = "agent-keeper-";
 
 /// How many generations are written between two clean-ups.
 const PRUNE_EVERY: u64 = 16;
@@ -192,7 +192,7 @@ async fn connect_logind(into: mpsc::Sender<bool>) -> Option<ShutdownWatch> {
 
 fn notify(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        debug!(%error, "the service manager cannot be told");
+        tracing::trace!(%error, "the service manager cannot be told");
     }
 }
 
@@ -350,10 +350,24 @@ impl Performer {
 
     /// Lets the waiting client go, so that nothing of ours is left at the server.
     async fn leave(self) {
-        let signal = [Command::new("wait-for").arg("-S").arg(CHANNEL)];
+        let signal = [Command::new("wait-for").arg("-S").arg(own_channel())];
         let _ = timeout(Duration::from_secs(1), self.shared.tmux.run(&signal)).await;
         info!("ending; the tmux server goes on");
     }
+}
+
+fn own_channel() -> String {
+    format!("{CHANNEL_PREFIX}{}", std::process::id())
+}
+
+/// Returns the channel of ours that a process waits on, if it is such a client of this socket.
+fn waits_on(argv: &[crate::model::ByteString], socket: &std::path::Path) -> Option<String> {
+    let [.., dash_s, path, command, channel] = argv else {
+        return None;
+    };
+    let ours = dash_s.as_bytes() == b"-S" && path.as_path() == socket && command.as_bytes() == b"wait-for";
+    let channel = channel.to_string();
+    (ours && channel.starts_with(CHANNEL_PREFIX)).then_some(channel)
 }
 
 fn status_line(summary: &Summary) -> String {
@@ -413,36 +427,48 @@ impl Shared {
 
     /// Waits for the end of a server with a client that ends with it.
     async fn await_end(&self, id: &ServerId) -> Ending {
-        // Lets go a client that a killed predecessor may have left, or else makes our own first one
-        // return at once, after which it waits again.
-        let _ = self.tmux.run(&[Command::new("wait-for").arg("-S").arg(CHANNEL)]).await;
-        let mut patience = Duration::ZERO;
+        self.release_leftovers().await;
         loop {
-            let orderly = match self.tmux.wait_for(CHANNEL) {
+            let orderly = match self.tmux.wait_for(&own_channel()) {
                 Ok(mut client) => client.wait().await.is_ok_and(|status| status.success()),
                 Err(error) => {
                     debug!(%error, "cannot wait for the server's end");
                     false
                 }
             };
-            if self.gone_within(id, patience).await {
+            if self.gone_within(id, GOODBYE_MAX).await {
                 return if orderly { Ending::Orderly } else { Ending::Lost };
             }
             // The client ended and the server lives: somebody signalled the channel or killed the client.
-            patience = GOODBYE_MAX;
+        }
+    }
+
+    /// Lets go the waiting clients of keepers that were killed; each is a process and a little memory in
+    /// the server.
+    async fn release_leftovers(&self) {
+        let uid = nix::unistd::Uid::effective().as_raw();
+        let waiting = self.proc.pids_of(uid).into_iter().filter_map(|pid| self.proc.argv(pid).ok());
+        let channels: Vec<String> = waiting.filter_map(|argv| waits_on(&argv, self.tmux.socket())).collect();
+        for channel in channels {
+            let keeper = channel.strip_prefix(CHANNEL_PREFIX).and_then(|pid| pid.parse().ok());
+            let lives =
+                |pid: u32| self.proc.stat(pid).is_ok_and(|stat| stat.comm.starts_with("agent-keeper"));
+            if keeper.is_some_and(|pid| !lives(pid)) {
+                // One that is gone by now has let itself go.
+                let _ = self.tmux.run(&[Command::new("wait-for").arg("-S").arg(channel)]).await;
+            }
         }
     }
 
     /// Returns whether a server's process ends within a time.
     async fn gone_within(&self, id: &ServerId, time: Duration) -> bool {
-        let lives = || self.proc.stat(id.pid).is_ok_and(|stat| stat.start_ticks == id.start_ticks);
-        if !lives() {
+        if !self.proc.runs(id) {
             return true;
         }
         let pid = id.pid;
         // Bounded, so that the thread it takes is given back.
         let _ = tokio::task::spawn_blocking(move || wait_for_process(pid, time)).await;
-        !lives()
+        !self.proc.runs(id)
     }
 
     async fn found(&self) -> Result<(), String> {

@@ -100,7 +100,12 @@ fn compare_session(to: &mut Comparison, links: &mut Links, saved: &Session, foun
     to.check(place, "directory", &saved.directory, &found.directory);
     to.check(place, "group", &saved.group.is_some(), &found.group.is_some());
     to.check(place, "active window", &saved.active_window, &found.active_window);
-    to.check(place, "last window", &saved.last_window, &found.last_window);
+    if saved.group.is_some() && saved.last_window.is_none() {
+        // A session that joins a group starts at the first window, and nothing makes tmux forget that.
+        to.fields += 1;
+    } else {
+        to.check(place, "last window", &saved.last_window, &found.last_window);
+    }
     for window in &saved.windows {
         let place = format!("{place}:{}", window.index);
         match found.windows.iter().find(|other| other.index == window.index) {

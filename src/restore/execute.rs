@@ -4,7 +4,7 @@
 //! directories reach tmux only in ways that it does not interpret (`tmux::escape`, `Tmux::run_in`).
 //! A step that fails leaves what the others made.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -110,20 +110,26 @@ impl Run<'_> {
         if let Some(peer) = &step.shares_windows_of {
             return self.grouped_session(session, peer).await;
         }
-        let first = session.windows.iter().find(|window| !self.made.contains_key(&window.id));
+        // The window that is to be current is made first, so that no other counts as visited.
+        let active = session.windows.iter().find(|window| window.index == session.active_window);
+        let first = active.filter(|window| !self.made.contains_key(&window.id));
         let (id, placeholder) = match first {
             Some(first) => (self.first_window(session, first).await?, None),
             None => self.session_of_links(session).await?,
         };
-        for window in session.windows.iter().filter(|window| Some(window.id) != first.map(|f| f.id)) {
+        // By index: one window can be linked into a session twice.
+        for window in session.windows.iter().filter(|window| Some(window.index) != first.map(|f| f.index)) {
             if let Err(error) = self.further_window(id, window).await {
                 self.problems.push(format!("window {}: {error}", window.index));
             }
         }
-        if let Some(placeholder) = placeholder {
-            self.run(&[Command::new("kill-window").flag("-t", placeholder)]).await?;
+        self.choose_windows(id, session).await?;
+        match placeholder {
+            Some(placeholder) => {
+                self.run(&[Command::new("kill-window").flag("-t", placeholder)]).await.map(drop)
+            }
+            None => Ok(()),
         }
-        self.choose_windows(id, session).await
     }
 
     async fn run(&self, commands: &[Command]) -> Result<Vec<u8>, StepError> {
@@ -144,7 +150,7 @@ impl Run<'_> {
 
     /// Makes a session with its first window, and returns its id.
     async fn first_window(&mut self, session: &Session, window: &Window) -> Result<SessionId, StepError> {
-        let pane = window.panes.first().ok_or(StepError::Empty)?;
+        let pane = first_pane(window)?;
         let command = new_session(session)
             .arg("-P")
             .flag("-F", "#{session_id}\t#{window_id}\t#{pane_id}\t#{window_index}\t#{session_name}")
@@ -179,8 +185,8 @@ impl Run<'_> {
         }
     }
 
-    /// Makes a session all of whose windows are linked from others: it starts with a window that goes
-    /// again when the links are there.
+    /// Makes a session whose current window is linked from another: it starts with a window that goes again
+    /// when the links are there.
     async fn session_of_links(&self, session: &Session) -> Result<(SessionId, Option<WindowId>), StepError> {
         let command = new_session(session)
             .arg("-P")
@@ -221,7 +227,7 @@ impl Run<'_> {
             let link = Command::new("link-window").arg("-d").flag("-s", made).flag("-t", target);
             return self.run(&[link]).await.map(drop);
         }
-        let pane = window.panes.first().ok_or(StepError::Empty)?;
+        let pane = first_pane(window)?;
         let command = Command::new("new-window")
             .arg("-d")
             .arg("-P")
@@ -235,18 +241,21 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Splits a window into its panes and gives it its layout. What fails is noted; the rest goes on.
-    async fn fill_window(&mut self, id: WindowId, first: PaneId, window: &Window) {
+    /// Splits a window, which has the pane that is to be active, into its panes and gives it its layout.
+    /// What fails is noted; the rest goes on.
+    async fn fill_window(&mut self, id: WindowId, active: PaneId, window: &Window) {
         self.made.insert(window.id, id);
-        let mut panes = vec![first];
-        for pane in &window.panes[1..] {
-            match self.split(id, panes[panes.len() - 1], pane).await {
-                Ok(made) => panes.push(made),
-                Err(error) => {
-                    self.problems.push(format!("window {}, pane {}: {error}", window.index, pane.index));
-                }
-            }
+        let at = window.active_pane.min(window.panes.len() - 1);
+        let mut panes = VecDeque::from([active]);
+        for pane in &window.panes[at + 1..] {
+            let after = ["-t".to_owned(), panes[panes.len() - 1].to_string()];
+            panes.extend(self.split(id, &after, window, pane).await);
         }
+        for pane in window.panes[..at].iter().rev() {
+            let before = ["-b".to_owned(), "-t".to_owned(), panes[0].to_string()];
+            self.split(id, &before, window, pane).await.into_iter().for_each(|made| panes.push_front(made));
+        }
+        let panes = Vec::from(panes);
         let whole = panes.len() == window.panes.len();
         for command in finishing(id, &panes, window, whole) {
             if let Err(error) = self.run(std::slice::from_ref(&command)).await {
@@ -255,11 +264,26 @@ impl Run<'_> {
         }
     }
 
-    async fn split(&self, window: WindowId, after: PaneId, pane: &Pane) -> Result<PaneId, StepError> {
-        let command =
-            Command::new("split-window").arg("-d").arg("-P").flag("-F", "#{pane_id}").flag("-t", after);
-        let command = self.with_program(command, pane)?;
-        let [id] = self.make(command, pane.directory.as_path()).await?;
+    async fn split(
+        &mut self,
+        id: WindowId,
+        place: &[String],
+        window: &Window,
+        pane: &Pane,
+    ) -> Option<PaneId> {
+        match self.try_split(id, place, pane).await {
+            Ok(made) => Some(made),
+            Err(error) => {
+                self.problems.push(format!("window {}, pane {}: {error}", window.index, pane.index));
+                None
+            }
+        }
+    }
+
+    async fn try_split(&self, window: WindowId, place: &[String], pane: &Pane) -> Result<PaneId, StepError> {
+        let split = Command::new("split-window").arg("-d").arg("-P").flag("-F", "#{pane_id}");
+        let split = place.iter().fold(split, Command::arg);
+        let [id] = self.make(self.with_program(split, pane)?, pane.directory.as_path()).await?;
         // Even shares, or there would be no room for many splits of one pane.
         self.run(&[Command::new("select-layout").flag("-t", window).arg("tiled")]).await?;
         parse(&id)
@@ -290,6 +314,11 @@ impl Run<'_> {
         };
         Ok(self.executor.store.put(&serde_json::to_vec(&start)?)?)
     }
+}
+
+/// The pane that a window is made with: the one that is to be active, so that no other counts as visited.
+fn first_pane(window: &Window) -> Result<&Pane, StepError> {
+    window.panes.get(window.active_pane).or(window.panes.first()).ok_or(StepError::Empty)
 }
 
 /// -E: the session gets no variables from us; the user's own arrive when a client attaches.

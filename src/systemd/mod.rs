@@ -12,12 +12,17 @@ use zbus::connection::Builder;
 
 use crate::place::user_runtime_dir;
 
-/// Reaches the user bus: the one that the environment names, or else the one in the user's runtime
-/// directory, which is there also after `su` and in a cron job, where nothing names it.
-pub async fn user_bus() -> zbus::Result<Connection> {
+/// Returns the address of the user bus where the environment does not name it: `bus` in the user's runtime
+/// directory, which is there also after `su` and in a cron job.
+pub fn user_bus_address() -> Option<String> {
     let named = std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some_and(|address| !address.is_empty());
-    match user_runtime_dir().filter(|_| !named) {
-        None => Connection::session().await,
-        Some(dir) => Builder::address(format!("unix:path={}/bus", dir.display()).as_str()).build().await,
-    }
+    let dir = user_runtime_dir().filter(|_| !named)?;
+    Some(format!("unix:path={}/bus", dir.display()))
+}
+
+/// Reaches the user bus.
+pub async fn user_bus() -> zbus::Result<Connection> {
+    let address = user_bus_address();
+    let bus = address.map_or_else(Builder::session, |address| Builder::address(address.as_str()));
+    bus.build().await
 }

@@ -4,8 +4,14 @@
 # Everything heavy lives here and never in the repository.
 cache=${AGENT_KEEPER_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/agent-keeper-vm}
 # Public default; a company or CI mirror can be named instead.
-# shellcheck disable=SC2034 # used by the scripts that source this file
 mirror=${AGENT_KEEPER_VM_MIRROR:-http://deb.debian.org/debian}
+
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# The line of sources.list for a suite. The keyring is named because Ubuntu's apt does not trust it by itself.
+sources() {
+    printf 'deb [signed-by=%s] %s %s main' "$keyring" "$mirror" "$1"
+}
 
 say() {
     printf 'vm-lab: %s\n' "$*" >&2
@@ -60,7 +66,6 @@ install_packages() {
     (
         # One installer at a time: apt's own lock on its lists fails at once instead of waiting.
         hold_lock host-packages
-        # shellcheck disable=SC2030 # meant for the commands of this subshell only
         export DEBIAN_FRONTEND=noninteractive
         apt=(apt-get -o DPkg::Lock::Timeout=300 --yes --no-install-recommends)
         "${apt[@]}" install "$@" >&2 || { "${apt[@]}" update >&2 && "${apt[@]}" install "$@" >&2; }
@@ -71,4 +76,13 @@ install_packages() {
 # so no bind mount is ever left for somebody's rm -rf to walk into.
 private_mounts() {
     unshare --mount --propagation private -- "$@"
+}
+
+need_private_mounts() {
+    private_mounts mount -t tmpfs none "$cache" 2>/dev/null || skip "needs the right to mount, which containers often lack"
+}
+
+# Like rm -rf, but never into a mounted file system.
+remove() {
+    rm -rf --one-file-system -- "$@"
 }

@@ -44,10 +44,12 @@ main() {
     printf '%s\n' "$image"
 }
 
-# Hash of whatever decides what the image looks like.
+# Hash of whatever decides what the image looks like. The processor is part of it: the guest has measured the
+# speed of this host's time stamp counter, and its clock would run wrong on another one.
 key() {
     {
         printf '%s\n' "$suite" "$mirror" "$1"
+        grep -m 1 '^model name' /proc/cpuinfo || true
         cd "$here"
         find image.sh common.sh qemu.sh guest -type f -print0 | sort -z | xargs -0 sha256sum
     } | sha256sum | cut -c 1-12
@@ -57,10 +59,10 @@ build() {
     local started=$SECONDS
     ((EUID == 0)) || skip "building the image of Debian $suite needs root"
     need_commands mmdebstrap=mmdebstrap mkfs.ext4=e2fsprogs ssh=openssh-client ssh-keygen=openssh-client \
-        xz=xz-utils unshare=util-linux setpriv=util-linux mount=mount \
-        /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+        xz=xz-utils unshare=util-linux setpriv=util-linux mount=mount "$keyring=debian-archive-keyring"
+    need_private_mounts
     need_disk 4096
-    say "building the image of Debian $suite, about two minutes"
+    say "building the image of Debian $suite, one or two minutes"
     # A builder that was killed leaves its folder behind. We hold the lock, so it is nobody's.
     remove "$cache/$suite".new.*
     work=$cache/$suite.new.$$
@@ -75,26 +77,26 @@ build() {
 }
 
 clean_up() {
-    [[ -z ${qemu_pid-} ]] || kill -KILL "$qemu_pid" 2>/dev/null || true
+    if [[ -n ${qemu_pid-} ]]; then
+        kill -KILL "$qemu_pid" 2>/dev/null || true
+        # Collects it, so that bash does not report the kill as if it were news.
+        wait "$qemu_pid" 2>/dev/null || true
+    fi
     remove "$work"
-}
-
-remove() {
-    rm -rf --one-file-system -- "$@"
 }
 
 # The tree lives in memory (a quarter of the time of a disk) and in a mount namespace of its own, which
 # needs a process of its own: this script again, see the end of the file.
 make_tree_and_disk() {
-    local core_pattern
+    local core_pattern status=0
     core_pattern=$(</proc/sys/kernel/core_pattern)
-    private_mounts "$here/image.sh" --tree "$suite" "$work" {lock_fd}>&- >&2 ||
-        skip "Debian $suite could not be installed from $mirror"
+    private_mounts "$here/image.sh" --tree "$suite" "$work" {lock_fd}>&- >&2 || status=$?
     # Maintainer scripts see this host's /proc/sys. None of ours writes there; make sure.
     if [[ $(</proc/sys/kernel/core_pattern) != "$core_pattern" ]]; then
         printf '%s' "$core_pattern" >/proc/sys/kernel/core_pattern
         fail "installing Debian $suite changed this host's kernel.core_pattern; put back, packages need a look"
     fi
+    ((status == 0)) || exit "$status"
 }
 
 # In the private mount namespace.
@@ -102,12 +104,12 @@ tree_and_disk() {
     tree=$work/tree
     mkdir "$tree"
     mount -t tmpfs -o size=2G,mode=755 tree "$tree"
-    install_debian
+    install_debian || skip "Debian $suite could not be installed from $mirror"
     configure
     make_initrd
     cp "$tree"/boot/vmlinuz-* "$work/vmlinuz"
     printf 'lab %s\n' "$(cut -d ' ' -f 1,2 "$tree/etc/ssh/ssh_host_ed25519_key.pub")" >"$work/known_hosts"
-    chroot "$tree" dpkg-query --show systemd tmux polkitd openssh-server 'linux-image-*' >"$work/versions"
+    chroot "$tree" dpkg-query --show systemd tmux polkitd openssh-server linux-image-cloud-amd64 >"$work/versions"
     truncate -s 3G "$work/base.raw"
     mkfs.ext4 -q -F -d "$tree" "$work/base.raw"
     umount "$tree"
@@ -124,12 +126,12 @@ install_debian() {
     # Documentation is left out by dpkg once dpkg itself runs; given to mmdebstrap as an option the same
     # filter would slow its own unpacking down fourfold.
     # shellcheck disable=SC2016 # $1 is expanded by the hook's shell
-    INITRD=No mmdebstrap --quiet --mode=root --variant=minbase --format=directory --components=main \
+    INITRD=No mmdebstrap --quiet --mode=root --variant=minbase --format=directory \
         --include="$include" --aptopt='Acquire::Languages "none"' \
         --essential-hook='printf "path-exclude=/usr/share/%s/*\n" doc man locale >"$1/etc/dpkg/dpkg.cfg.d/lab"' \
         --customize-hook='mkdir "$1/var/cache/lab"' \
-        --customize-hook='cd "$1/var/cache/lab" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq download '"${later_packages[*]}" \
-        --skip=output/mknod "$suite" "$tree" "$mirror"
+        --customize-hook='cd "$1/var/cache/lab" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq -o APT::Sandbox::User=root download '"${later_packages[*]}" \
+        --skip=output/mknod "$suite" "$tree" "$(sources "$suite")"
 }
 
 configure() {
@@ -197,17 +199,18 @@ take_snapshot() {
     qemu_pid=$!
     exec {monitor}>"$work/monitor"
     printf 'info usernet\n' >&"$monitor"
-    wait_until 30 "QEMU's monitor" ssh_port
-    wait_until 300 "ssh into Debian $suite" guest true
+    wait_until 60 "QEMU's monitor" ssh_port
+    wait_until 600 "ssh into Debian $suite" guest true
     guest 'systemctl is-system-running --wait' >/dev/null || fail "Debian $suite does not settle: $(guest 'systemctl --failed')"
-    # A second login, so that the snapshot has all of sshd's and bash's pages in memory.
-    guest 'sync; fstrim / 2>/dev/null || true; sync'
+    guest sync
     printf 'savevm booted\ninfo snapshots\nquit\n' >&"$monitor"
     exec {monitor}>&-
     wait "$qemu_pid" || fail "QEMU failed: $(tail -n 3 "$work/monitor.out")"
     qemu_pid=
     grep -q ' booted ' "$work/monitor.out" || fail "no snapshot was saved: $(tail -n 3 "$work/monitor.out")"
     remove "$work"/{monitor,monitor.out,console,id_ed25519.pub}
+    # On the disk before the folder gets its final name: a host that crashes right now must not keep half an image.
+    sync "$work"/*
 }
 
 ssh_port() {
@@ -215,8 +218,10 @@ ssh_port() {
     [[ -n $port ]]
 }
 
+# The timeout covers sshd's first words, which take seconds on a busy host. It may be long: once the guest's
+# network is up, a port without sshd is refused at once.
 guest() {
-    ssh -F /dev/null -i "$work/id_ed25519" -p "$port" -o BatchMode=yes -o ConnectTimeout=5 -o LogLevel=ERROR \
+    ssh -F /dev/null -i "$work/id_ed25519" -p "$port" -o BatchMode=yes -o ConnectTimeout=30 -o LogLevel=ERROR \
         -o HostKeyAlias=lab -o UserKnownHostsFile="$work/known_hosts" root@127.0.0.1 "$@" </dev/null
 }
 
@@ -225,8 +230,8 @@ wait_until() {
     local end=$((SECONDS + $1)) what=$2
     shift 2
     until "$@" 2>"$work/last-error"; do
-        kill -0 "$qemu_pid" 2>/dev/null || fail "QEMU ended: $(tail -n 3 "$work/monitor.out" "$work/console")"
-        ((SECONDS < end)) || fail "gave up waiting for $what: $(cat "$work/last-error"; tail -n 3 "$work/console")"
+        kill -0 "$qemu_pid" 2>/dev/null || fail "QEMU ended: $(tail -n 20 "$work/monitor.out" "$work/console")"
+        ((SECONDS < end)) || fail "gave up waiting for $what: $(tail -n 20 "$work/console" "$work/last-error")"
         sleep 0.3
     done
     rm -f "$work/last-error"

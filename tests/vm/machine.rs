@@ -23,10 +23,13 @@ pub use lab::{Lab, Suite};
 use ssh::Endpoint;
 pub use ssh::{Output, Remote, Session, User};
 
-/// A real boot takes 15 s on an idle host, three times that with two machines and a compiler beside it.
-const BOOT_DEADLINE: Duration = Duration::from_secs(240);
+/// A real boot takes 10 to 20 s on an idle host, twenty times that on one which was seen overloaded.
+const BOOT_DEADLINE: Duration = Duration::from_secs(400);
 /// Debian's own limit for one stubborn unit is 90 s, and user@.service has 120 s.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(180);
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(240);
+/// For sshd's first words on a busy host. Long waits are rare: a guest with its network up refuses a port without
+/// sshd at once.
+const BANNER_DEADLINE: Duration = Duration::from_secs(30);
 /// For QEMU itself, before the guest runs.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How often things outside the guest are looked at.
@@ -63,13 +66,13 @@ impl Machine {
         let work =
             tempfile::Builder::new().prefix("agent-keeper-vm-").tempdir().context("make a work folder")?;
         let image = lab.image(suite).to_owned();
-        fs::copy(image.join("booted.qcow2"), work.path().join("disk.qcow2")).context("copy the image")?;
+        fs::copy(image.join("booted.qcow2"), work.path().join("disk.qcow2"))
+            .with_context(|| format!("copy the image in {}", image.display()))?;
         let control = work.path().join("control");
         let endpoint = Endpoint { name: format!("{suite}-{name}"), port: 0, image, control };
         let mut machine = Self { endpoint, work, qemu: None, master: None, reported: false };
-        machine.start(Start::Snapshot)?;
-        machine.set_clock()?;
-        Ok(machine)
+        let started = machine.start(Start::Snapshot).and_then(|()| machine.set_clock());
+        started.inspect_err(|_| drop(machine.fail_report())).map(|()| machine)
     }
 
     /// Boots a machine, runs a scenario on it, and keeps a report if the scenario fails.
@@ -128,8 +131,8 @@ impl Machine {
         fs::write(local, bytes).with_context(|| format!("write {}", local.display()))
     }
 
-    /// Asks `probe` until it succeeds and returns its value. At the deadline the error names `what` and the last
-    /// error of the probe, which should therefore say what was seen instead.
+    /// Asks `probe` until it succeeds and returns its value. At the deadline the error names `what` (to be read after
+    /// "no") and the last error of the probe, which should therefore say what was seen instead.
     pub fn wait_for<T>(
         &self,
         what: &str,
@@ -292,6 +295,8 @@ impl Machine {
 
     /// Has the guest end itself; QEMU ends with it, at a reboot too (-no-reboot).
     fn stop(&mut self, how: &str) -> Result<()> {
+        // One that has crashed on its own must not pass for one that went down as told.
+        self.check_alive()?;
         let end = Instant::now() + SHUTDOWN_DEADLINE;
         // The connection may be cut before the command reports its success.
         let said = self.command(User::Root, how).deadline(SHUTDOWN_DEADLINE).run()?;
@@ -379,7 +384,7 @@ fn port_in(usernet: &str) -> Option<u16> {
 /// Succeeds once an sshd answers. The connection itself proves nothing: QEMU accepts it long before the guest can.
 fn read_banner(port: u16) -> Result<()> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.set_read_timeout(Some(BANNER_DEADLINE))?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     ensure!(line.starts_with("SSH-"), "no ssh: {line:?}");

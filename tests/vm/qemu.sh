@@ -19,7 +19,7 @@ version_min=8
 # through their own dynamic loader: no maintainer script runs, nothing is mounted, the host stays as it is.
 suite=trixie
 packages='qemu-system-x86,qemu-utils'
-tree=$cache/qemu-$suite
+tree=$cache/qemu-$(printf '%s' "$suite $packages" | sha256sum | cut -c 1-12)
 libraries=$tree/usr/lib/x86_64-linux-gnu
 
 host_is_new_enough() {
@@ -50,12 +50,13 @@ fetch() {
     # Another process may have finished it while we waited.
     if [[ ! -d $tree ]]; then
         ((EUID == 0)) || skip "no QEMU >= $version_min on this host, and only root can unpack one"
-        need_commands mmdebstrap=mmdebstrap /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+        need_commands mmdebstrap=mmdebstrap "$keyring=debian-archive-keyring" unshare=util-linux
+        need_private_mounts
         need_disk 500
         say "unpacking QEMU of Debian $suite into $tree"
-        rm -rf --one-file-system "$new"
-        private_mounts mmdebstrap --quiet --mode=root --variant=extract --format=directory --components=main \
-            --include="$packages" "$suite" "$new" "$mirror" {lock_fd}>&- >&2 ||
+        remove "$cache"/qemu-????????????*
+        private_mounts mmdebstrap --quiet --mode=root --variant=extract --format=directory \
+            --include="$packages" "$suite" "$new" "$(sources "$suite")" {lock_fd}>&- >&2 ||
             skip "QEMU of Debian $suite could not be fetched from $mirror"
         mv "$new" "$tree"
     fi
@@ -66,13 +67,24 @@ fetch() {
 machine() {
     local image=$1 disk=$2 cache_mode=$3
     shift 3
+    # panic, crash_reboot: a guest that cannot go on ends QEMU instead of hanging until a deadline.
+    local kernel_options=(
+        root=/dev/vda rw console=ttyS0 quiet panic=1 systemd.crash_reboot=yes
+        # eth0 has to have its name before udev could give it another one.
+        net.ifnames=0
+        # Emulation: page table isolation alone doubles the time of a boot, and on a busy host the kernel's
+        # checks of timers fail at random.
+        mitigations=off no_timer_check tsc=reliable
+        # There is nobody at a console.
+        systemd.getty_auto=no
+    )
     # shellcheck disable=SC2054 # the commas are QEMU's
     local args=(
         -nodefaults -no-user-config -display none -no-reboot
         # Nehalem: newer models make this guest kernel oops under TCG.
         -M q35,sata=off,smbus=off,i8042=off,usb=off -accel tcg,thread=multi,tb-size=512 -cpu Nehalem -smp 2 -m 1024
         -kernel "$image/vmlinuz" -initrd "$image/initrd"
-        -append "root=/dev/vda rw console=ttyS0 net.ifnames=0 quiet panic=1 mitigations=off systemd.getty_auto=no tsc=reliable"
+        -append "${kernel_options[*]}"
         -drive "file=$disk,format=qcow2,if=virtio,cache=$cache_mode,backing.driver=raw,backing.file.driver=file,backing.file.filename=$image/base.raw"
         # Port 0: the kernel picks a free one, "info usernet" tells which. restrict: the guest reaches nothing.
         -nic "user,model=virtio-net-pci,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::process;
 
@@ -112,15 +113,25 @@ fn build_image(suite: Suite) -> Result<Result<PathBuf, Skip>> {
     let stdout = process::Capture::start(child.stdout.take().context("no stdout pipe")?);
     let stderr = BufReader::new(child.stderr.take().context("no stderr pipe")?);
     let mut last = String::new();
-    // Shown as it comes, since a cold build takes minutes; the last line says how it ended.
+    // Shown as it comes, since a cold build takes minutes; the last message, with what it quotes, is the reason.
     for line in stderr.lines().map_while(Result::ok) {
         super::say(&line);
-        last = line;
+        if let Some(message) = line.strip_prefix("vm-lab: ") {
+            message.clone_into(&mut last);
+        } else {
+            last.push('\n');
+            last.push_str(&line);
+        }
     }
     let status = child.wait().context("wait for image.sh")?;
+    stdout.wait_complete(Instant::now() + Duration::from_secs(10));
     match status.code() {
-        Some(0) => Ok(Ok(PathBuf::from(stdout.text().trim_end()))),
-        Some(EXIT_SKIP) => Ok(Err(Skip { reason: last })),
+        Some(0) => {
+            let image = PathBuf::from(stdout.text().trim_end_matches('\n'));
+            ensure!(image.is_dir(), "image.sh {suite} names no folder: {}", image.display());
+            Ok(Ok(image))
+        }
+        Some(EXIT_SKIP) => Ok(Err(Skip { reason: last.trim_start_matches("SKIPPED: ").to_owned() })),
         _ => bail!("image.sh {suite}: {status}: {last}"),
     }
 }

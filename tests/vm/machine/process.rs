@@ -78,6 +78,14 @@ impl Capture {
     pub fn is_complete(&self) -> bool {
         self.reader.is_finished()
     }
+
+    /// Waits until everything has been read, which is later than the end of the child, at most until `end`: a
+    /// grandchild that lives on may hold the pipe open.
+    pub fn wait_complete(&self, end: Instant) {
+        while !self.is_complete() && Instant::now() < end {
+            thread::sleep(POLL);
+        }
+    }
 }
 
 /// How a child ended and what it wrote.
@@ -99,15 +107,13 @@ pub fn run(mut command: Command, deadline: Duration) -> Result<Finished> {
     let stdout = Capture::start(child.stdout.take().context("no stdout pipe")?);
     let stderr = Capture::start(child.stderr.take().context("no stderr pipe")?);
     let status = wait_until(&mut child, end)?;
-    // The pipes may be held open by a grandchild that lives on; its output does not belong to us.
-    while status.is_some() && !(stdout.is_complete() && stderr.is_complete()) && Instant::now() < end {
-        thread::sleep(POLL);
-    }
     let Some(status) = status else {
         kill(&mut child);
         let (stdout, stderr) = (stdout.text(), stderr.text());
         bail!("no end within {deadline:?}; stdout so far:\n{stdout}\nstderr so far:\n{stderr}");
     };
+    stdout.wait_complete(end);
+    stderr.wait_complete(end);
     Ok(Finished { status, stdout: stdout.bytes(), stderr: stderr.text() })
 }
 

@@ -84,6 +84,7 @@ impl Endpoint {
         // ssh makes the socket once it is logged in.
         while !self.control.exists() {
             if let Some(status) = master.try_wait()? {
+                stderr.wait_complete(end);
                 bail!("{}: root cannot log in: {status}: {}", self.name, stderr.text().trim_end());
             }
             if Instant::now() >= end {
@@ -305,6 +306,7 @@ impl Session {
             self.name,
             self.output.text()
         );
+        self.output.wait_complete(end);
         Ok(self.output.text())
     }
 

@@ -1,0 +1,339 @@
+//! What the tests share: a private tmux server, a whole keeper in directories of its own, and waiting for
+//! something with a deadline.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long anything may take. Generous: a loaded machine is slow, and a test that waits for something
+/// that comes does not wait longer for a longer deadline.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The tmux to test with.
+pub fn tmux_program() -> PathBuf {
+    std::env::var_os("AGENT_KEEPER_TEST_TMUX").map_or_else(|| "tmux".into(), PathBuf::from)
+}
+
+/// Returns what `look` returns as soon as it returns something.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until `look` is true.
+#[track_caller]
+pub fn until(what: &str, mut look: impl FnMut() -> bool) {
+    eventually(what, || look().then_some(()));
+}
+
+/// A directory with a short path: a socket's path must fit into 107 bytes.
+pub fn short_dir() -> TempDir {
+    tempfile::Builder::new().prefix("ak").tempdir_in("/tmp").unwrap()
+}
+
+/// Returns the output as text, for messages.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A tmux socket of the test's own. Whatever server is on it ends with this value.
+pub struct PrivateTmux {
+    pub socket: PathBuf,
+}
+
+impl PrivateTmux {
+    pub fn at(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(tmux_program());
+        command.arg("-u").arg("-S").arg(&self.socket).env_remove("TMUX").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a tmux command and returns whether it succeeded and what it printed.
+    pub fn try_run(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().unwrap()
+    }
+
+    /// Runs a tmux command that must succeed, and returns what it printed, without the last newline.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.try_run(arguments);
+        assert!(output.status.success(), "tmux {arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout).trim_end_matches('\n').to_owned()
+    }
+
+    /// Starts a server with a session, without the user's configuration.
+    pub fn start(&self, arguments: &[&str]) {
+        let mut all = vec!["-f", "/dev/null", "new-session", "-d"];
+        all.extend(arguments);
+        self.run(&all);
+    }
+
+    pub fn server_pid(&self) -> Option<u32> {
+        let output = self.try_run(&["display-message", "-p", "#{pid}"]);
+        output.status.success().then(|| text(&output.stdout).trim().parse().ok())?
+    }
+
+    /// Returns one line per pane in a format, or nothing without sessions.
+    pub fn panes(&self, format: &str) -> Vec<String> {
+        let output = self.try_run(&["list-panes", "-a", "-F", format]);
+        text(&output.stdout).lines().map(str::to_owned).collect()
+    }
+
+    pub fn sessions(&self) -> Vec<String> {
+        let output = self.try_run(&["list-sessions", "-F", "#{session_name}"]);
+        text(&output.stdout).lines().map(str::to_owned).collect()
+    }
+
+    /// Returns the text of a pane, history and all.
+    pub fn text_of(&self, target: &str) -> String {
+        self.run(&["capture-pane", "-p", "-J", "-S", "-", "-t", target])
+    }
+
+    /// Kills the server as a crash would, and waits until it is gone.
+    pub fn kill_server_hard(&self) -> u32 {
+        let pid = self.server_pid().expect("a server");
+        signal(pid, "KILL");
+        until("the server to be gone", || !alive(pid));
+        pid
+    }
+}
+
+impl Drop for PrivateTmux {
+    fn drop(&mut self) {
+        let _ = self.try_run(&["kill-server"]);
+    }
+}
+
+/// Sends a signal to a process.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
+    assert!(status.success(), "kill -s {name} {pid}");
+}
+
+/// Returns whether a process runs; a zombie does not.
+pub fn alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+}
+
+/// A keeper with its own home, state, runtime directory and tmux socket.
+pub struct Keeper {
+    // Before the directory, in which its socket is: fields are dropped in this order.
+    pub tmux: PrivateTmux,
+    pub dir: TempDir,
+    daemon: Option<Child>,
+    variables: Vec<(String, String)>,
+}
+
+impl Keeper {
+    /// Prepares the directories; nothing runs yet.
+    pub fn prepare() -> Self {
+        let dir = short_dir();
+        for part in ["home", "run", "state", "config"] {
+            fs::create_dir(dir.path().join(part)).unwrap();
+        }
+        let tmux = PrivateTmux::at(dir.path().join("s"));
+        Self { tmux, dir, daemon: None, variables: Vec::new() }
+    }
+
+    /// Prepares and starts a keeper that has founded a server.
+    pub fn start() -> Self {
+        let mut keeper = Self::prepare();
+        keeper.start_daemon();
+        until("the keeper to watch a server", || keeper.state() == "watching");
+        keeper
+    }
+
+    pub fn path(&self, part: &str) -> PathBuf {
+        self.dir.path().join(part)
+    }
+
+    pub fn store_dir(&self) -> PathBuf {
+        self.path("state/agent-keeper")
+    }
+
+    /// Adds a variable to the environment of everything that is started from here on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Writes the configuration file.
+    pub fn configure(&self, content: &str) {
+        let dir = self.path("config/agent-keeper");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("config.toml"), content).unwrap();
+    }
+
+    fn environment(&self, command: &mut Command) {
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .env("SHELL", "/bin/bash")
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            // Nothing of the machine's own buses: a test must not find a real systemd.
+            .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
+            .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.path("home"));
+    }
+
+    /// Returns a command that would run the daemon.
+    pub fn daemon_command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agent-keeper"));
+        self.environment(&mut command);
+        command.arg("-S").arg(&self.tmux.socket).arg("--log").arg("debug").stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the daemon and waits until it answers.
+    #[track_caller]
+    pub fn start_daemon(&mut self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let child = self.daemon_command().stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.daemon = Some(child);
+        until("the daemon to answer", || self.state() != "");
+    }
+
+    /// Starts the daemon so that it takes itself for a service of a service manager.
+    #[track_caller]
+    pub fn start_daemon_as_service(&mut self) {
+        let daemon = self.daemon_command();
+        let mut shell = Command::new("/bin/sh");
+        self.environment(&mut shell);
+        shell
+            .args(["-c", "SYSTEMD_EXEC_PID=$$ exec \"$0\" \"$@\""])
+            .arg(daemon.get_program())
+            .args(daemon.get_args());
+        self.daemon = Some(shell.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        until("the daemon to answer", || self.state() != "");
+    }
+
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a running daemon").id()
+    }
+
+    /// Ends the daemon with a signal and returns its exit status.
+    pub fn stop_daemon(&mut self, name: &str) -> std::process::ExitStatus {
+        let mut daemon = self.daemon.take().expect("a running daemon");
+        signal(daemon.id(), name);
+        daemon.wait().unwrap()
+    }
+
+    /// Runs keeperctl.
+    pub fn ctl(&self, arguments: &[&str]) -> Output {
+        self.ctl_command(arguments).output().unwrap()
+    }
+
+    pub fn ctl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keeperctl"));
+        self.environment(&mut command);
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs keeperctl, which must succeed, and returns the JSON that it prints.
+    #[track_caller]
+    pub fn ctl_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = self.ctl(&[arguments, &["--json"]].concat());
+        assert!(output.status.success(), "keeperctl {arguments:?}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Returns what the daemon says it is doing; empty when it does not answer.
+    pub fn state(&self) -> String {
+        self.keeper_status()["state"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Returns what the daemon says is wrong.
+    pub fn problem(&self) -> String {
+        self.keeper_status()["problem"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn keeper_status(&self) -> serde_json::Value {
+        let output = self.ctl(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        status["keeper"].clone()
+    }
+
+    /// Returns the generations as `keeperctl snapshot list` has them.
+    pub fn generations(&self) -> Vec<serde_json::Value> {
+        let output = self.ctl(&["snapshot", "list", "--json"]);
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        list["snapshots"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until the newest generation satisfies something, and returns it whole.
+    #[track_caller]
+    pub fn saved(&self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        eventually(&format!("a snapshot: {what}"), || {
+            let newest = self.generations().last()?.clone();
+            let number = newest["generation"].as_u64()?.to_string();
+            let shown = self.ctl(&["snapshot", "show", &number, "--json"]);
+            let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).ok()?;
+            wanted(&shown["snapshot"]).then_some(shown)
+        })
+    }
+
+    /// Waits until the newest generation shows exactly these sessions.
+    #[track_caller]
+    pub fn saved_sessions(&self, names: &[&str]) -> serde_json::Value {
+        self.saved(&format!("sessions {names:?}"), |snapshot| session_names(snapshot) == names)
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+/// Returns the names of the sessions in a snapshot.
+pub fn session_names(snapshot: &serde_json::Value) -> Vec<&str> {
+    let sessions = snapshot["server"]["sessions"].as_array();
+    sessions.into_iter().flatten().filter_map(|session| session["name"].as_str()).collect()
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("── the daemon's log ──\n{}", self.log());
+        }
+    }
+}
+
+/// Says loudly that something was not tested, and fails where it should have been.
+#[track_caller]
+pub fn skip(what: &str, why: &str) {
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "cannot test {what} here, and CI=true: {why}"
+    );
+    eprintln!("SKIPPED {what}: {why}");
+}
+
+/// Returns whether a program is there.
+pub fn has_program(name: impl AsRef<OsStr>) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| Path::new(&dir).join(name.as_ref()).exists())
+}
