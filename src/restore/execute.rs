@@ -15,10 +15,14 @@ use crate::model::{
 use crate::pane::nearest_directory;
 use crate::store::{StoreError, Writer};
 use crate::tmux::command::Command;
-use crate::tmux::escape::unvis;
+use crate::tmux::escape::{counted, unvis};
+use crate::tmux::version::Version;
 use crate::tmux::{Tmux, TmuxError};
 
 use super::plan::{Plan, Step};
+
+/// Columns and rows in which windows are split.
+const ROOM: (u32, u32) = (400, 200);
 
 /// What became of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,8 +82,13 @@ pub struct Executor<'a> {
 impl Executor<'_> {
     /// Carries out a plan.
     pub async fn execute(&self, plan: &Plan) -> Report {
-        let mut run =
-            Run { executor: self, saved_at: plan.taken_at, made: HashMap::new(), problems: Vec::new() };
+        let mut run = Run {
+            executor: self,
+            saved_at: plan.taken_at,
+            encodes: self.encodes_all_names().await,
+            made: HashMap::new(),
+            problems: Vec::new(),
+        };
         let mut report = Report::default();
         for step in &plan.steps {
             let outcome = match run.session(step).await {
@@ -92,11 +101,22 @@ impl Executor<'_> {
         }
         report
     }
+
+    /// Returns whether the server encodes every name when it stores it. Up to 3.6 it takes the names that
+    /// windows are made with, and titles, as they are; from 3.7 on it does not (`clean_name`).
+    async fn encodes_all_names(&self) -> bool {
+        let ask = [Command::new("display-message").arg("-p").arg("#{version}")];
+        let version = self.tmux.run(&ask).await.unwrap_or_default();
+        let version = Version::parse(&String::from_utf8_lossy(&version));
+        version.is_none_or(|version| version >= Version { major: 3, minor: 7, patch: 0 })
+    }
 }
 
 struct Run<'a> {
     executor: &'a Executor<'a>,
     saved_at: Timestamp,
+    /// Whether all names have to be given decoded.
+    encodes: bool,
     /// Windows made so far, by the id they had when they were saved: a window that is met again was
     /// linked into several sessions.
     made: HashMap<WindowId, WindowId>,
@@ -153,11 +173,14 @@ impl Run<'_> {
         let pane = first_pane(window)?;
         let command = new_session(session)
             .arg("-P")
-            .flag("-F", "#{session_id}\t#{window_id}\t#{pane_id}\t#{window_index}\t#{session_name}")
+            .flag(
+                "-F",
+                "#{session_id}\t#{window_id}\t#{pane_id}\t#{window_index}\t#{n:session_name}:#{session_name}",
+            )
             .flag("-x", window.width)
             .flag("-y", window.height)
             .arg("-n")
-            .literal(window.name.as_bytes());
+            .literal(&self.given(&window.name));
         let command = self.with_program(command, pane)?;
         let [id, window_id, pane_id, index, name] = self.make(command, session.directory.as_path()).await?;
         let (id, window_id): (SessionId, WindowId) = (parse(&id)?, parse(&window_id)?);
@@ -169,7 +192,7 @@ impl Run<'_> {
             tidy.push(place);
         }
         self.run(&tidy).await?;
-        if name != session.name {
+        if counted(name.as_bytes()).as_deref() != Some(session.name.as_bytes()) {
             self.rename(id, session).await;
         }
         self.fill_window(window_id, parse(&pane_id)?, window).await;
@@ -213,10 +236,12 @@ impl Run<'_> {
 
     /// Finds a session by its name. As a target a name could be read as a pattern or as a place.
     async fn session_id(&self, name: &str) -> Result<SessionId, StepError> {
-        let list = Command::new("list-sessions").flag("-F", "#{session_id}\t#{session_name}");
+        let list =
+            Command::new("list-sessions").flag("-F", "#{session_id}\t#{n:session_name}:#{session_name}");
         let output = self.run(&[list]).await?;
         let text = String::from_utf8_lossy(&output);
-        let found = text.lines().filter_map(|line| line.split_once('\t')).find(|(_, other)| *other == name);
+        let mut lines = text.lines().filter_map(|line| line.split_once('\t'));
+        let found = lines.find(|(_, other)| counted(other.as_bytes()).as_deref() == Some(name.as_bytes()));
         let (id, _) = found.ok_or_else(|| StepError::NoPeer(name.to_owned()))?;
         parse(id)
     }
@@ -234,7 +259,7 @@ impl Run<'_> {
             .flag("-F", "#{window_id}\t#{pane_id}")
             .flag("-t", target)
             .arg("-n")
-            .literal(window.name.as_bytes());
+            .literal(&self.given(&window.name));
         let command = self.with_program(command, pane)?;
         let [id, pane_id] = self.make(command, pane.directory.as_path()).await?;
         self.fill_window(parse(&id)?, parse(&pane_id)?, window).await;
@@ -245,6 +270,9 @@ impl Run<'_> {
     /// What fails is noted; the rest goes on.
     async fn fill_window(&mut self, id: WindowId, active: PaneId, window: &Window) {
         self.made.insert(window.id, id);
+        if let Err(error) = self.make_room(id, window).await {
+            self.problems.push(format!("window {}: {error}", window.index));
+        }
         let at = window.active_pane.min(window.panes.len() - 1);
         let mut panes = VecDeque::from([active]);
         for pane in &window.panes[at + 1..] {
@@ -257,11 +285,24 @@ impl Run<'_> {
         }
         let panes = Vec::from(panes);
         let whole = panes.len() == window.panes.len();
-        for command in finishing(id, &panes, window, whole) {
+        for command in self.finishing(id, &panes, window, whole) {
             if let Err(error) = self.run(std::slice::from_ref(&command)).await {
                 self.problems.push(format!("window {}: {error}", window.index));
             }
         }
+    }
+
+    /// Makes a window large while it is being split, however small it shall be: tmux refuses to split a pane
+    /// of a few cells, also when the layout to come has room for all.
+    async fn make_room(&self, id: WindowId, window: &Window) -> Result<(), StepError> {
+        if window.panes.len() < 2 {
+            return Ok(());
+        }
+        let (width, height) = (window.width.max(ROOM.0), window.height.max(ROOM.1));
+        let large = Command::new("resize-window").flag("-t", id).flag("-x", width).flag("-y", height);
+        // It leaves an option behind that the user did not set.
+        let tidy = Command::new("set-option").arg("-w").arg("-u").flag("-t", id).arg("window-size");
+        self.run(&[large, tidy]).await.map(drop)
     }
 
     async fn split(
@@ -287,6 +328,36 @@ impl Run<'_> {
         // Even shares, or there would be no room for many splits of one pane.
         self.run(&[Command::new("select-layout").flag("-t", window).arg("tiled")]).await?;
         parse(&id)
+    }
+
+    /// Returns the form in which a name of a window or a title has to be given to be stored as it was.
+    fn given(&self, name: &str) -> Vec<u8> {
+        if self.encodes { unvis(name.as_bytes()) } else { name.as_bytes().to_vec() }
+    }
+
+    /// Returns the commands that give a window its layout, titles, active pane, zoom and way of naming.
+    fn finishing(&self, id: WindowId, panes: &[PaneId], window: &Window, whole: bool) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if whole {
+            commands.push(Command::new("select-layout").flag("-t", id).arg(&window.layout));
+        }
+        let titled = panes.iter().zip(&window.panes);
+        commands.extend(titled.map(|(pane, saved)| {
+            Command::new("select-pane").flag("-t", pane).arg("-T").literal(&self.given(&saved.title))
+        }));
+        let last = window.last_pane.and_then(|place| panes.get(place));
+        let active = panes.get(window.active_pane);
+        let chosen = last.into_iter().chain(active);
+        commands.extend(chosen.map(|pane| Command::new("select-pane").flag("-t", pane)));
+        if let Some(active) = active.filter(|_| window.zoomed) {
+            commands.push(Command::new("resize-pane").arg("-Z").flag("-t", active));
+        }
+        if window.automatic_rename {
+            // A name given at the start switched it off.
+            commands
+                .push(Command::new("set-option").arg("-w").arg("-u").flag("-t", id).arg("automatic-rename"));
+        }
+        commands
     }
 
     async fn choose_windows(&self, id: SessionId, session: &Session) -> Result<(), StepError> {
@@ -324,30 +395,6 @@ fn first_pane(window: &Window) -> Result<&Pane, StepError> {
 /// -E: the session gets no variables from us; the user's own arrive when a client attaches.
 fn new_session(session: &Session) -> Command {
     Command::new("new-session").arg("-d").arg("-E").arg("-s").literal(&unvis(session.name.as_bytes()))
-}
-
-/// Returns the commands that give a window its layout, titles, active pane, zoom and way of naming.
-fn finishing(id: WindowId, panes: &[PaneId], window: &Window, whole: bool) -> Vec<Command> {
-    let mut commands = Vec::new();
-    if whole {
-        commands.push(Command::new("select-layout").flag("-t", id).arg(&window.layout));
-    }
-    let titled = panes.iter().zip(&window.panes);
-    commands.extend(titled.map(|(pane, saved)| {
-        Command::new("select-pane").flag("-t", pane).arg("-T").literal(saved.title.as_bytes())
-    }));
-    let last = window.last_pane.and_then(|place| panes.get(place));
-    let active = panes.get(window.active_pane);
-    let chosen = last.into_iter().chain(active);
-    commands.extend(chosen.map(|pane| Command::new("select-pane").flag("-t", pane)));
-    if let Some(active) = active.filter(|_| window.zoomed) {
-        commands.push(Command::new("resize-pane").arg("-Z").flag("-t", active));
-    }
-    if window.automatic_rename {
-        // A name given at the start switched it off.
-        commands.push(Command::new("set-option").arg("-w").arg("-u").flag("-t", id).arg("automatic-rename"));
-    }
-    commands
 }
 
 fn parse<T: std::str::FromStr>(text: &str) -> Result<T, StepError> {

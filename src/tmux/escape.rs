@@ -96,6 +96,13 @@ pub(super) fn split_printed(
     ends(rest).then_some((value, rest))
 }
 
+/// Reads a value that was printed behind its length (`#{n:name}:#{name}`) and to the end of the line.
+pub fn counted(printed: &[u8]) -> Option<Vec<u8>> {
+    let colon = printed.iter().position(|byte| *byte == b':')?;
+    let length = str::from_utf8(&printed[..colon]).ok()?.parse().ok()?;
+    split_printed(&printed[colon + 1..], length, <[u8]>::is_empty).map(|(value, _)| value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

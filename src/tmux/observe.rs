@@ -81,31 +81,35 @@ pub async fn observe(
     let pid = answer.pid;
     let stat = proc.stat(pid).map_err(|_| ObserveError::Ended { pid })?;
     let id = ServerId { boot: proc.boot_id(), pid, start_ticks: stat.start_ticks };
-    Ok(Builder { proc, find_start, socket: tmux.socket() }.observation(id, answer))
+    let server_argv = proc.argv(pid).unwrap_or_default();
+    Ok(Builder { proc, find_start, socket: tmux.socket(), server_argv }.observation(id, answer))
 }
 
 struct Builder<'a> {
     proc: &'a Proc,
     find_start: FindStart<'a>,
     socket: &'a Path,
+    /// The server's own arguments: a pane's process that has them has been forked and not executed yet.
+    server_argv: Vec<ByteString>,
 }
 
 impl Builder<'_> {
     fn observation(&self, id: ServerId, answer: Answer) -> Observation {
-        let mut vitals = HashMap::new();
+        let mut panes: HashMap<PaneId, (Pane, Vitals)> = HashMap::new();
         let attached = answer.sessions.iter().map(|row| (row.id, row.attached)).collect();
         let mut sessions: Vec<Session> = answer.sessions.iter().map(empty_session).collect();
         sessions.sort_by_key(|session| session.id);
         for row in &answer.panes {
             // A session that came between the two lists has no row of its own yet; the next look has it.
             if let Some(session) = sessions.iter_mut().find(|session| session.id == row.session) {
-                let (pane, life) = self.pane(row);
-                vitals.insert(row.id, life);
-                add_pane(session, row, pane);
+                // A pane of a linked window has several rows, and must look the same in all.
+                let (pane, _) = panes.entry(row.id).or_insert_with(|| self.pane(row));
+                add_pane(session, row, pane.clone());
             }
         }
         sessions.retain(|session| !session.windows.is_empty());
         let server = Server { id, version: answer.version, socket: self.socket.into(), sessions };
+        let vitals = panes.into_iter().map(|(id, (_, vitals))| (id, vitals)).collect();
         Observation { server, vitals, attached }
     }
 
@@ -136,7 +140,7 @@ impl Builder<'_> {
         if row.dead || row.pid == 0 {
             return Seen::default();
         }
-        let Ok(root) = self.proc.process(row.pid) else {
+        let Some(root) = self.proc.process(row.pid).ok().filter(|root| root.argv != self.server_argv) else {
             return Seen::default();
         };
         let job = self.foreground_job(row.pid);
