@@ -413,7 +413,8 @@ fn apply(raw: &PrivateTmux, op: &Op) {
                 &height,
                 "-c",
                 "/usr",
-                hold,
+                hold[0],
+                hold[1],
             ]);
         }
         Op::Window { session, index, name } => {
