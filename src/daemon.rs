@@ -140,8 +140,6 @@ impl Helper {
 
 fn run(arguments: &Arguments) -> Result<(), DaemonError> {
     logging::start(arguments.log);
-    // Whatever we write is the user's alone. The mask that panes get is another (`tmux::found`).
-    umask(Mode::from_bits_truncate(0o077));
     let places = Places::find()?;
     let settings = arguments.socket.over(config::load(&places.config)?);
     let writer = Writer::open(&places.state)?;
@@ -150,6 +148,9 @@ fn run(arguments: &Arguments) -> Result<(), DaemonError> {
     let program = own_program().map_err(DaemonError::Runtime)?;
     runtime.block_on(async {
         let login = environment::login(&program).await;
+        // Whatever we write is the user's alone. Not before the login shell was asked, which starts with our
+        // mask and tells the one that panes shall have.
+        umask(Mode::from_bits_truncate(0o077));
         if let Some(problem) = &login.problem {
             warn!("new tmux servers get the environment of this service instead of your login's: {problem}");
         }
