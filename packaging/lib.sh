@@ -7,7 +7,9 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dry_run=${dry_run-}
 
 say() {
-    printf '%s %s\n' "${dry_run:+would:}${dry_run:-==>}" "$*"
+    local mark="==>"
+    [[ -z $dry_run ]] || mark=would:
+    printf "%s %s\n" "$mark" "$*"
 }
 
 # Print what failed, and below it what to do, one argument a line; then give up.
