@@ -33,7 +33,7 @@ while (($# > 0)); do
     esac
     shift
 done
-# shellcheck source=lib.sh disable=SC1091 # shellcheck follows it only with -x
+# shellcheck source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # How long the keeper may take to answer, and to restore what was lost, in seconds.
