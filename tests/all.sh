@@ -34,6 +34,7 @@ esac
 leftovers_max=20
 
 summary=()
+result=
 failed=
 # Every test keeps its files in here, so that whatever it leaves behind can be told from the user's own. In
 # /tmp, because a socket's path has to be short.
@@ -59,11 +60,9 @@ need_tools() {
         curl=curl
     )
     # Without it one tier is skipped; without the others nothing works.
-    ! can_install || pairs+=(shellcheck=shellcheck)
+    [[ $what == vm ]] || ! can_install || pairs+=(shellcheck=shellcheck)
     need_packages "${pairs[@]}"
     need_rust
-    need_component rustfmt cargo-fmt
-    need_component clippy cargo-clippy
 }
 
 # A part of the toolchain that rustup's minimal profile lacks: COMPONENT COMMAND.
@@ -74,10 +73,13 @@ need_component() {
 }
 
 fast_tiers() {
+    need_component rustfmt cargo-fmt
+    need_component clippy cargo-clippy
     tier format with cargo-fmt cargo fmt --check
     tier clippy with cargo-clippy cargo clippy --all-targets --locked -- -D warnings
     tier shellcheck with shellcheck check_scripts
     tier build cargo test --locked --no-run
+    [[ $result == ok ]] || return 0
     tier unit tests --lib --bins
     local file
     for file in tests/*.rs; do
@@ -87,10 +89,12 @@ fast_tiers() {
     tier documentation tests --doc
 }
 
-# Run a part and note how it went: NAME COMMAND... A part says SKIPPED when it could not run or not wholly.
+# Run a part and note how it went, also in $result: NAME COMMAND... A part says SKIPPED when it could not run
+# or not wholly.
 tier() {
-    local name=$1 result=ok started=$SECONDS
+    local name=$1 started=$SECONDS
     shift
+    result=ok
     printf '\n── %s ──\n' "$name"
     "$@" 2>&1 | tee "$scratch/output" || result=FAILED
     if grep -q SKIPPED "$scratch/output" && [[ $result == ok ]]; then
