@@ -36,9 +36,11 @@ leftovers_max=20
 summary=()
 result=
 failed=
-# Every test keeps its files in here, so that whatever it leaves behind can be told from the user's own. In
-# /tmp, because a socket's path has to be short.
+# In /tmp, because a socket's path has to be short.
 scratch=$(mktemp -d /tmp/ak-XXXXXX)
+# Every test keeps its files in here, so that whatever it leaves running can be told from the user's own.
+tests_dir=$scratch/t
+mkdir "$tests_dir"
 trap 'rm -rf --one-file-system -- "$scratch"' EXIT
 
 main() {
@@ -103,7 +105,8 @@ tier() {
     fi
     [[ $result != FAILED ]] || failed=yes
     summary+=("$(printf '%-8s  %-16s  %s' "$result" "$name" "$(minutes $((SECONDS - started)))")")
-    [[ $result == ok ]] || summary+=("$(grep -m 1 SKIPPED "$scratch/output" | sed 's/^/          /' || true)")
+    local why
+    ! why=$(grep -m 1 SKIPPED "$scratch/output") || summary+=("          $why")
 }
 
 # Run a command if a program is there: PROGRAM COMMAND...
@@ -120,7 +123,7 @@ with() {
 # Run cargo test with files in our own place, and see to it that nothing of it goes on running.
 tests() {
     local status=0
-    TMPDIR=$scratch AGENT_KEEPER_TEST_DIR=$scratch cargo test --locked --quiet "$@" || status=$?
+    TMPDIR=$tests_dir AGENT_KEEPER_TEST_DIR=$tests_dir cargo test --locked --quiet "$@" || status=$?
     no_leftovers || status=1
     return "$status"
 }
@@ -145,7 +148,7 @@ no_leftovers() {
 # pipe, so that grep does not find itself.
 leftovers() {
     local files=(/proc/[0-9]*/cmdline)
-    printf '%s/' "$scratch" | { grep --files-with-matches --no-messages -F -f - "${files[@]}" || true; } | cut -d / -f 3
+    printf '%s/' "$tests_dir" | { grep --files-with-matches --no-messages -F -f - "${files[@]}" || true; } | cut -d / -f 3
 }
 
 check_scripts() {
