@@ -417,7 +417,11 @@ fn status_agrees(machine: &Machine) -> Result<()> {
             }
         }
     }
-    ensure!(said.join("\n") == places, "status says\n{}\nand tmux\n{places}", said.join("\n"));
+    // tmux sorts by name, status shows sessions as they were made.
+    let mut places: Vec<_> = places.lines().collect();
+    places.sort_unstable();
+    said.sort_unstable();
+    ensure!(said == places, "status says\n{}\nand tmux\n{}", said.join("\n"), places.join("\n"));
     Ok(())
 }
 
