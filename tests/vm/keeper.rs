@@ -479,7 +479,8 @@ fn logout_without_linger(machine: &Machine) -> Result<()> {
     session.send("echo rea''dy")?;
     session.expect("ready", LONG)?;
     session.logout()?;
-    machine.wait_until("end of agent's manager", LONG, "! systemctl is-active -q user@1000.service")?;
+    let ended = "case $(systemctl show user@1000 -P ActiveState) in inactive|failed) true;; *) false;; esac";
+    machine.wait_until("end of agent's manager", LONG, ended)?;
     ensure!(
         !machine.ssh(User::Root, "runuser -u agent -- tmux -S /tmp/tmux-1000/default has-session")?.success()
     );
