@@ -346,15 +346,21 @@ fn daemon_dies(machine: &Machine) -> Result<()> {
     agent(machine, "tmux send-keys -t 'agents-😀:0.1' C-c").map(drop)
 }
 
+/// How long everything may be gone after the server was killed, in seconds of the guest. The machine is
+/// emulated and shared, so the best of three counts.
+const BACK_WITHIN_SECS: f64 = 5.0;
+
 /// `kill -9` of the server: another one with everything in it, in a scope again.
 fn server_killed(machine: &Machine) -> Result<()> {
     saved(machine, &["web app", "agents-😀", "third"])?;
     let before = tree(machine)?;
     let old = watch(machine, "display-message -p '#{pid}'")?;
-    let started = Instant::now();
-    root(machine, &format!("kill -9 {old}"))?;
-    same_tree(machine, &before)?;
-    eprintln!("{}: everything back {:.1?} after kill -9 of the server", machine.name(), started.elapsed());
+    let mut times = Vec::new();
+    while times.len() < 3 && !times.iter().any(|secs| *secs <= BACK_WITHIN_SECS) {
+        times.push(kill_server(machine, &before)?);
+        eprintln!("{}: everything back {times:.1?} s after kill -9 of the server", machine.name());
+    }
+    ensure!(times.iter().any(|secs| *secs <= BACK_WITHIN_SECS), "too slow: {times:?}");
     text_is_back(machine)?;
     let new = watch(machine, "display-message -p '#{pid}'")?;
     ensure!(new != old);
@@ -369,6 +375,21 @@ fn server_killed(machine: &Machine) -> Result<()> {
     let results = again["sessions"].as_array().context("no sessions")?;
     ensure!(results.iter().all(|row| row["result"] == "skipped"), "{again}");
     Ok(())
+}
+
+/// Kills the server and returns how many seconds later the keeper had restored everything.
+fn kill_server(machine: &Machine, before: &str) -> Result<f64> {
+    let pid = watch(machine, "display-message -p '#{pid}'")?;
+    let killed: f64 = root(machine, &format!("date +%s.%N; kill -9 {pid}"))?.parse()?;
+    same_tree(machine, before)?;
+    let log = format!("journalctl -o short-unix --since=@{killed:.0} _UID=1000 _COMM=agent-keeper");
+    let back = machine.wait_for("end of the restore in the log", LONG, || {
+        let line = root(machine, &format!("{log} | grep ': watching' | tail -n 1 | cut -d ' ' -f 1"))?;
+        let stamp: f64 = line.parse()?;
+        ensure!(stamp > killed, "the last one is from before");
+        Ok(stamp)
+    })?;
+    Ok(back - killed)
 }
 
 /// A reboot with nobody logged in afterwards. What was closed before stays closed.
