@@ -15,6 +15,7 @@ use super::event::{Answer, Asked, Event, Token};
 use super::run::Startup;
 use super::state::Summary;
 use super::worker::{Worker, is_going_down};
+
 /// Does what the loop hands over, and keeps what it needs for that.
 pub(super) struct Performer {
     worker: Arc<Worker>,

@@ -23,6 +23,7 @@ use super::action::Action;
 use super::event::Event;
 use super::perform::{Performer, notify};
 use super::state::{Policy, State, Summary};
+
 /// How many events may wait. Each task sends one, and there are few tasks.
 const EVENTS_MAX: usize = 256;
 

@@ -30,6 +30,7 @@ use crate::tmux::{Tmux, TmuxError};
 use super::action::SaveJob;
 use super::event::{Ending, Look, Saved, Text};
 use super::run::Startup;
+
 /// How long the managers may take to say whether they are stopping.
 const GOING_DOWN_MAX: Duration = Duration::from_secs(3);
 

@@ -32,7 +32,7 @@ fn on(suite: Suite) -> Result<()> {
         return Ok(());
     }
     match Lab::open()? {
-        Ok(lab) => Machine::run(&lab, suite, "keeper", |machine| story(machine)),
+        Ok(lab) => Machine::run(&lab, suite, "keeper", story),
         Err(skip) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
             bail!("the machines cannot run here, and CI=true: {skip}")
         }
