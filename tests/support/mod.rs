@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -38,9 +39,11 @@ pub fn until(what: &str, mut look: impl FnMut() -> bool) {
     eventually(what, || look().then_some(()));
 }
 
-/// A directory with a short path: a socket's path must fit into 107 bytes.
+/// A directory with a short path: a socket's path must fit into 107 bytes. `tests/all.sh` names a place for
+/// them, so that it can tell what a test leaves running.
 pub fn short_dir() -> TempDir {
-    tempfile::Builder::new().prefix("ak").tempdir_in("/tmp").unwrap()
+    let place = std::env::var_os("AGENT_KEEPER_TEST_DIR").unwrap_or_else(|| "/tmp".into());
+    tempfile::Builder::new().prefix("ak").tempdir_in(place).unwrap()
 }
 
 /// Returns the output as text, for messages.
@@ -189,6 +192,7 @@ impl Keeper {
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("TMPDIR", self.dir.path())
             // Nothing of the machine's own buses: a test must not find a real systemd.
             .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
             .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")
@@ -329,7 +333,8 @@ pub fn skip(what: &str, why: &str) {
         std::env::var_os("CI").is_none_or(|ci| ci != "true"),
         "cannot test {what} here, and CI=true: {why}"
     );
-    eprintln!("SKIPPED {what}: {why}");
+    // Not eprintln!, which the test harness hides when a test passes.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {why}");
 }
 
 /// Returns whether a program is there.
