@@ -88,6 +88,8 @@ impl State {
         }
         let capture = self.captures(now, live);
         self.texts.retain(|pane, _| live.vitals.contains_key(pane));
+        // What was closed in this server is past: there is work in it again.
+        self.closed.take_if(|closed| *closed == live.server.id);
         self.saving = true;
         self.output_saved_at = Some(now);
         let previous = self.base().cloned();
