@@ -216,9 +216,13 @@ impl State {
     }
 
     fn saw_server(&mut self, now: Duration, observation: Arc<Observation>) -> Vec<Action> {
+        let id = observation.server.id.clone();
+        if self.has_predecessor(&id) {
+            // What becomes of the old one's sessions depends on how it ended, and that is not known yet.
+            return self.saw_nothing(now);
+        }
         self.problem = None;
         self.vanished = 0;
-        let id = observation.server.id.clone();
         let mut actions = Vec::new();
         let known = self.live.as_ref().is_some_and(|live| live.server.id == id);
         if !known {
@@ -242,6 +246,12 @@ impl State {
             _ => Vec::new(),
         });
         actions
+    }
+
+    /// Returns whether another server is watched and its end has still to be told, or believed.
+    fn has_predecessor(&self, id: &ServerId) -> bool {
+        let watching = matches!(self.phase, Phase::Watching | Phase::Restoring | Phase::Ended(_));
+        watching && self.live.as_ref().is_some_and(|live| live.server.id != *id)
     }
 
     fn saw_nothing(&mut self, now: Duration) -> Vec<Action> {
