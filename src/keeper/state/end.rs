@@ -46,11 +46,14 @@ impl State {
             return self.last_look(now);
         }
         match (doubt, yes) {
-            (Doubt::Frozen, false) => self.thaw(),
             (_, true) => {
                 self.phase = Phase::Frozen(now);
                 Vec::new()
             }
+            (Doubt::Frozen, false) => self.thaw(),
+            // Asked before something happened that says more than the answer does.
+            (_, false) if matches!(self.phase, Phase::Frozen(_)) => Vec::new(),
+            (Doubt::Lost, false) if matches!(self.phase, Phase::Ended(_)) => Vec::new(),
             (Doubt::Lost, false) => self.seek_again(),
             (Doubt::Ended, false) => {
                 let actions = self.save_closed(Closed::Server);
