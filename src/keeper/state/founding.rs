@@ -12,6 +12,10 @@ const FOUNDINGS_WITHIN: Duration = Duration::from_secs(60);
 
 impl State {
     pub(super) fn consider_founding(&mut self, now: Duration) -> Vec<Action> {
+        if self.founding || self.restoring || self.doubt.is_some() {
+            // The end of each of them is followed by another look.
+            return Vec::new();
+        }
         if !self.policy.found {
             self.problem =
                 Some("no tmux server is running, and tmux.found is false in config.toml".to_owned());
@@ -27,10 +31,12 @@ impl State {
         }
         self.foundings.push_back(now);
         self.phase = Phase::Founding;
+        self.founding = true;
         vec![Action::Found]
     }
 
     pub(super) fn founded(&mut self, result: Result<(), String>) -> Vec<Action> {
+        self.founding = false;
         if self.phase != Phase::Founding {
             return Vec::new();
         }

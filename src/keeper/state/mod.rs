@@ -92,6 +92,7 @@ pub struct State {
     /// The texts of the living server's panes that are in the store.
     texts: HashMap<PaneId, KnownText>,
     looking: bool,
+    founding: bool,
     saving: bool,
     /// Whether a plan is being carried out; true until its report is in, whatever happens meanwhile.
     restoring: bool,
@@ -130,6 +131,7 @@ impl State {
             closed: None,
             texts: HashMap::new(),
             looking: false,
+            founding: false,
             saving: false,
             restoring: false,
             last_saving: false,
