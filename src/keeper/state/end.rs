@@ -77,7 +77,8 @@ impl State {
 
     fn accept_shrinking(&mut self, now: Duration) -> Vec<Action> {
         self.shrunk_since = None;
-        let Some(live) = self.live.clone().filter(|_| self.phase == Phase::Watching && !self.saving) else {
+        let Some(live) = self.live.clone().filter(|_| self.phase == Phase::Watching && self.saving.is_none())
+        else {
             return Vec::new();
         };
         if live.server.sessions.is_empty() {

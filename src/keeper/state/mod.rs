@@ -93,7 +93,8 @@ pub struct State {
     texts: HashMap<PaneId, KnownText>,
     looking: bool,
     founding: bool,
-    saving: bool,
+    /// The server whose state is being saved.
+    saving: Option<ServerId>,
     /// Whether a plan is being carried out; true until its report is in, whatever happens meanwhile.
     restoring: bool,
     /// Whether the save that is under way is the last one.
@@ -132,7 +133,7 @@ impl State {
             texts: HashMap::new(),
             looking: false,
             founding: false,
-            saving: false,
+            saving: None,
             restoring: false,
             last_saving: false,
             doubt: None,
@@ -178,7 +179,7 @@ impl State {
     fn tick(&mut self, now: Duration) -> Vec<Action> {
         match self.phase {
             Phase::Seeking | Phase::Watching => self.look(),
-            Phase::Ended(since) if now >= since + SETTLE && !self.saving => self.ask(Doubt::Ended),
+            Phase::Ended(since) if now >= since + SETTLE && self.saving.is_none() => self.ask(Doubt::Ended),
             Phase::Finishing(then, deadline) if now >= deadline => self.finish(now, then),
             Phase::Frozen(asked) if now >= asked + FROZEN_ASK_EVERY => {
                 self.phase = Phase::Frozen(now);

@@ -22,7 +22,7 @@ impl State {
         let Some(live) = self.live.clone() else {
             return Vec::new();
         };
-        if self.saving || self.doubt.is_some() {
+        if self.saving.is_some() || self.doubt.is_some() {
             return Vec::new();
         }
         let saved = self.base().map(|(_, head)| head.clone());
@@ -90,7 +90,7 @@ impl State {
         self.texts.retain(|pane, _| live.vitals.contains_key(pane));
         // What was closed in this server is past: there is work in it again.
         self.closed.take_if(|closed| *closed == live.server.id);
-        self.saving = true;
+        self.saving = Some(live.server.id.clone());
         self.output_saved_at = Some(now);
         let previous = self.base().cloned();
         vec![Action::Save(SaveJob { reason, server, capture, closed: None, previous })]
@@ -106,7 +106,7 @@ impl State {
         server.sessions.clear();
         // Remembered here too: the file may come too late for the next server, or fail.
         self.closed = Some(server.id.clone());
-        self.saving = true;
+        self.saving = Some(server.id.clone());
         let job = SaveJob {
             reason: Reason::Closed,
             server,
@@ -118,11 +118,13 @@ impl State {
     }
 
     pub(super) fn saved(&mut self, now: Duration, result: Result<Saved, String>) -> Vec<Action> {
-        self.saving = false;
+        let server = self.saving.take();
         let waiting = self.saving_for.take();
         let answer = match result {
             Ok(saved) => {
-                self.learn_texts(now, &saved);
+                if server.as_ref() == self.live.as_ref().map(|live| &live.server.id) {
+                    self.learn_texts(now, &saved);
+                }
                 self.head = saved.head.or_else(|| self.head.take());
                 self.problem = None;
                 match &self.head {

@@ -52,7 +52,7 @@ impl State {
         if self.live.is_none() {
             return self.finish_now(now);
         }
-        if self.restoring || self.saving {
+        if self.restoring || self.saving.is_some() {
             // Its end brings us back here: half a restore must not be saved.
             return Vec::new();
         }
@@ -61,7 +61,7 @@ impl State {
 
     /// Saves what the last look saw, unless something is gone that may have gone down already.
     pub(super) fn last_save(&mut self, now: Duration) -> Vec<Action> {
-        if self.doubt.is_some() || self.saving || self.restoring {
+        if self.doubt.is_some() || self.saving.is_some() || self.restoring {
             // The end of each of them brings us back here.
             return Vec::new();
         }
