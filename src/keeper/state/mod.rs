@@ -239,7 +239,10 @@ impl State {
             // A restore into a server that is gone has not given up yet; the next look decides.
             Phase::Seeking | Phase::Watching if self.restoring => Vec::new(),
             Phase::Seeking | Phase::Watching if self.reconciled.as_ref() != Some(&id) => {
-                self.reconcile(now, id)
+                // What is being saved may be newer than what would be restored, and the machine may be
+                // going down; the next look decides.
+                let unsure = self.saving.is_some() || self.doubt.is_some();
+                if unsure { Vec::new() } else { self.reconcile(now, id) }
             }
             Phase::Seeking | Phase::Watching => {
                 self.phase = Phase::Watching;
