@@ -59,7 +59,8 @@ impl State {
         self.look()
     }
 
-    /// Saves what the last look saw, unless something is gone that may have gone down already.
+    /// Saves what the last look saw, unless something is gone that may have gone down already, or has not
+    /// come back yet.
     pub(super) fn last_save(&mut self, now: Duration) -> Vec<Action> {
         if self.doubt.is_some() || self.saving.is_some() || self.restoring {
             // The end of each of them brings us back here.
@@ -70,7 +71,10 @@ impl State {
         };
         let saved = self.base().map(|(_, head)| head.clone());
         let shrunk = saved.as_ref().is_some_and(|head| lacks(&head.server, &live.server));
-        if live.server.sessions.is_empty() || (shrunk && !self.trust_last_look) {
+        let lacking = saved.is_none() && self.restore_problem.is_some();
+        let unknown = self.reconciled.as_ref() != Some(&live.server.id);
+        let empty = live.server.sessions.is_empty();
+        if empty || unknown || lacking || (shrunk && !self.trust_last_look) {
             return self.finish_now(now);
         }
         self.last_saving = true;
