@@ -23,10 +23,13 @@ impl State {
         }
         self.foundings.retain(|at| now < *at + FOUNDINGS_WITHIN);
         if self.foundings.len() >= FOUNDINGS_MAX {
-            self.problem = Some(format!(
-                "tmux servers ended {FOUNDINGS_MAX} times within {} s; waiting before the next is started",
-                FOUNDINGS_WITHIN.as_secs()
-            ));
+            // When none could be started, why not says more.
+            self.problem.get_or_insert_with(|| {
+                format!(
+                    "tmux servers ended {FOUNDINGS_MAX} times within {} s; waiting before the next is started",
+                    FOUNDINGS_WITHIN.as_secs()
+                )
+            });
             return Vec::new();
         }
         self.foundings.push_back(now);

@@ -116,6 +116,7 @@ pub struct State {
     /// Whether what is gone at the last look is gone because the user closed it.
     trust_last_look: bool,
     problem: Option<String>,
+    save_problem: Option<String>,
     restore_problem: Option<String>,
     published: Summary,
 }
@@ -146,6 +147,7 @@ impl State {
             restoring_for: None,
             trust_last_look: false,
             problem: None,
+            save_problem: None,
             restore_problem: None,
             published: Summary::default(),
         }

@@ -126,14 +126,14 @@ impl State {
                     self.learn_texts(now, &saved);
                 }
                 self.head = saved.head.or_else(|| self.head.take());
-                self.problem = None;
+                self.save_problem = None;
                 match &self.head {
                     Some((generation, _)) => Answer::Snapshot(*generation),
                     None => Answer::Refused("nothing was saved".to_owned()),
                 }
             }
             Err(why) => {
-                self.problem = Some(format!("the last snapshot failed: {why}"));
+                self.save_problem = Some(format!("the last snapshot failed: {why}"));
                 Answer::Refused(why)
             }
         };

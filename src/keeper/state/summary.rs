@@ -37,7 +37,11 @@ impl State {
             server: live.map(|live| live.server.id.pid),
             counts: live.map(|live| live.server.counts()).unwrap_or_default(),
             head: self.head.as_ref().map(|(generation, head)| (*generation, head.taken_at)),
-            problem: self.problem.clone().or_else(|| self.restore_problem.clone()),
+            problem: [&self.problem, &self.save_problem, &self.restore_problem]
+                .into_iter()
+                .flatten()
+                .next()
+                .cloned(),
         }
     }
 }
