@@ -362,6 +362,7 @@ fn server_killed(machine: &Machine) -> Result<()> {
     }
     ensure!(times.iter().any(|secs| *secs <= BACK_WITHIN_SECS), "too slow: {times:?}");
     text_is_back(machine)?;
+    stopped_while_restoring(machine, &before)?;
     let new = watch(machine, "display-message -p '#{pid}'")?;
     ensure!(new != old);
     let place = root(machine, &format!("cat /proc/{new}/cgroup"))?;
@@ -375,6 +376,19 @@ fn server_killed(machine: &Machine) -> Result<()> {
     let results = again["sessions"].as_array().context("no sessions")?;
     ensure!(results.iter().all(|row| row["result"] == "skipped"), "{again}");
     Ok(())
+}
+
+/// A keeper that is stopped in the middle of a restore finishes it first.
+fn stopped_while_restoring(machine: &Machine, before: &str) -> Result<()> {
+    let pid = watch(machine, "display-message -p '#{pid}'")?;
+    let stop = format!(
+        "kill -9 {pid}; until systemctl --user show agent-keeper -P StatusText | grep -q ^restoring; do :; done; \
+         systemctl --user stop agent-keeper"
+    );
+    machine.command(User::Agent, &stop).login().deadline(LONG).ok()?;
+    let now = tree(machine)?;
+    ensure!(now == before, "it was\n{before}\nand is\n{now}");
+    agent(machine, "systemctl --user start agent-keeper").map(drop)
 }
 
 /// Kills the server and returns how many seconds later the keeper had restored everything.
@@ -491,17 +505,23 @@ fn logout_with_kill(machine: &Machine) -> Result<()> {
 /// Linger off: doctor says so before, everything ends after the logout, and comes back with the next login.
 fn logout_without_linger(machine: &Machine) -> Result<()> {
     let before = tree(machine)?;
-    root(machine, "loginctl disable-linger agent")?;
+    // Logged in first: without a login and without lingering the manager ends after 10 seconds.
     let mut session = machine.session(User::Agent)?;
+    session.send("echo he''re")?;
+    session.expect("here", LONG)?;
+    root(machine, "loginctl disable-linger agent")?;
     let output = ctl(machine, "doctor --json")?;
     ensure!(output.code == 3, "doctor should have found linger off: {output}");
     let doctor: Value = serde_json::from_str(&output.stdout)?;
     ensure!(check(&doctor, "linger.enabled")?["result"] == "problem", "{doctor}");
-    session.send("echo rea''dy")?;
-    session.expect("ready", LONG)?;
     session.logout()?;
     let ended = "case $(systemctl show user@1000 -P ActiveState) in inactive|failed) true;; *) false;; esac";
     machine.wait_until("end of agent's manager", LONG, ended)?;
+    let took = root(
+        machine,
+        "systemctl show user@1000 -P ActiveExitTimestampMonotonic -P InactiveEnterTimestampMonotonic",
+    )?;
+    eprintln!("{}: the manager ended within {took}", machine.name());
     ensure!(
         !machine.ssh(User::Root, "runuser -u agent -- tmux -S /tmp/tmux-1000/default has-session")?.success()
     );
@@ -518,8 +538,10 @@ fn logout_without_linger(machine: &Machine) -> Result<()> {
 /// Without polkit logind refuses a user's wish to linger; doctor prints the command that root has to type.
 fn without_polkit(machine: &Machine) -> Result<()> {
     root(machine, "systemctl mask --now polkit")?;
+    let mut session = machine.session(User::Agent)?;
+    session.send("echo he''re")?;
+    session.expect("here", LONG)?;
     root(machine, "loginctl disable-linger agent")?;
-    let session = machine.session(User::Agent)?;
     let output = agent_any(machine, "keeperctl doctor --fix")?;
     ensure!(output.code == 3, "{output}");
     ensure!(output.stderr.contains("sudo loginctl enable-linger agent"), "{output}");
@@ -532,7 +554,8 @@ fn uninstall(machine: &Machine) -> Result<()> {
     let before = pids(machine)?;
     let said = agent(machine, "keeperctl uninstall --purge")?;
     ensure!(said.contains("stop and disable"), "{said}");
-    ensure!(pids(machine)? == before, "uninstall changed something");
+    let after = pids(machine)?;
+    ensure!(after == before, "uninstall changed something: it was\n{before}\nand is\n{after}");
     let left = agent(
         machine,
         "ls -d .config/systemd/user/agent-keeper.service .config/systemd/user/tmux-spawn-.scope.d .local/state/agent-keeper 2>/dev/null || true",
