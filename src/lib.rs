@@ -1,4 +1,48 @@
-//! docs later
+//! Keeps a tmux server and the work in it alive on Linux, and brings it back after a crash or a reboot.
+//!
+//! Two programs share this library: `agent-keeper`, a user service, and `keeperctl`, the command line.
+//! The library is theirs; its Rust interface may change with any release. What scripts may rely on is the
+//! command line, the exit codes, the D-Bus interface and the paths.
+//!
+//! # From what is seen to what is done
+//!
+//! ```text
+//!   tmux/  systemd/  logind/  proc      observe: outside systems, one folder each, in their own words
+//!      └──────┬─────────┘
+//!             ▼ Event
+//!   keeper::State::step                 decide: pure; no clock, no I/O
+//!             │ Action                  (asks restore::plan, store::retention, keeper::changes)
+//!             ▼
+//!   keeper::perform                     act: tmux, store, systemd; what came of it is an Event again
+//! ```
+//!
+//! `keeperctl` talks to the daemon over [`dbus`] for what must not be done twice at a time (taking a snapshot,
+//! restoring) and reads tmux and the store itself for the rest, so most of it works without a daemon.
+//!
+//! # Where things are
+//!
+//! | what | where |
+//! |---|---|
+//! | the words everything is written in: servers, sessions, panes, snapshots | [`model`] |
+//! | talking to tmux: running commands, reading a server, capturing text, layouts | [`tmux`] |
+//! | units, scopes and where a process lives; what logind will do at logout | [`systemd`], [`logind`] |
+//! | processes | [`proc`] |
+//! | generations on disk: writing, damage, retention | [`store`] |
+//! | what a restore will do, doing it, and comparing the result | [`restore`], [`drill`] |
+//! | the process that waits in a restored pane | [`pane`] |
+//! | the daemon: its state machine, its loop, its command line | [`keeper`], [`daemon`] |
+//! | the bus interface, its server and its client | [`dbus`] |
+//! | the checks of `keeperctl doctor` | [`doctor`] |
+//! | installing and removing units | [`setup`] |
+//! | `keeperctl`, one file per command | [`cli`] |
+//! | configuration, directories, the socket that is meant, the login's environment | [`config`], [`place`], [`socket`], [`environment`] |
+//!
+//! # Words
+//!
+//! *Session*, *window*, *pane*, *layout* are tmux's; a login is a *logind session*. A *generation* is one
+//! snapshot in the store. To *found* a server is to start one where there was none. A server was *lost* when
+//! it ended although nobody wanted it to, and *closed* when its user ended it.
+
 pub mod cli;
 pub mod config;
 pub mod daemon;

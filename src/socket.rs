@@ -9,14 +9,17 @@ use crate::environment::Login;
 use crate::place::{PlaceError, check_socket_path, tmux_socket};
 use crate::tmux::Tmux;
 
+/// Where the help shows these options: below those of the command itself.
+const HEADING: &str = "Tmux socket";
+
 /// Which tmux socket is meant, as tmux itself lets one say it.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SocketArguments {
     /// Use the tmux socket of this name, as with tmux
-    #[arg(short = 'L', value_name = "NAME", global = true, conflicts_with = "socket_path")]
+    #[arg(short = 'L', value_name = "NAME", global = true, conflicts_with = "socket_path", help_heading = HEADING)]
     pub socket_name: Option<String>,
     /// Use the tmux socket at this path, as with tmux
-    #[arg(short = 'S', value_name = "PATH", global = true)]
+    #[arg(short = 'S', value_name = "PATH", global = true, help_heading = HEADING)]
     pub socket_path: Option<PathBuf>,
 }
 

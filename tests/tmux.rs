@@ -1,5 +1,6 @@
 //! The library against a real tmux on a private socket: what is set is what is there, what is saved is what
 //! comes back.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod support;
 
@@ -221,7 +222,7 @@ fn the_foreground_job_of_a_shell_is_known_with_its_exact_arguments() {
     until("the pipeline", || matches!(program(), Program::Shell { job, .. } if job.len() == 3));
     let Program::Shell { shell, job } = program() else { unreachable!() };
     assert_eq!(shell.argv.iter().map(ToString::to_string).collect::<Vec<_>>(), ["bash", "--norc"]);
-    let lines: Vec<String> = job.iter().map(|process| process.command_line()).collect();
+    let lines: Vec<String> = job.iter().map(agent_keeper::model::Process::command_line).collect();
     assert_eq!(lines, ["sleep 1000", "cat - /dev/stdin", "cat"]);
     assert_eq!(job[0].directory.as_path(), Path::new("/usr"));
     lab.raw.run(&["send-keys", "-t", "jobs", "C-c"]);
@@ -436,13 +437,13 @@ fn apply(raw: &PrivateTmux, op: &Op) {
             }
         }
         Op::Zoom(window, place) => {
-            drop(raw.try_run(&["resize-pane", "-Z", "-t", &pane(*window, *place).unwrap()]))
+            drop(raw.try_run(&["resize-pane", "-Z", "-t", &pane(*window, *place).unwrap()]));
         }
         Op::SelectWindow(window) => {
-            drop(raw.try_run(&["select-window", "-t", pick(&windows, *window).unwrap()]))
+            drop(raw.try_run(&["select-window", "-t", pick(&windows, *window).unwrap()]));
         }
         Op::Group(session) => {
-            drop(raw.try_run(&["new-session", "-d", "-t", pick(&sessions, *session).unwrap()]))
+            drop(raw.try_run(&["new-session", "-d", "-t", pick(&sessions, *session).unwrap()]));
         }
         Op::Link(window, session) => {
             let target = format!("{}:", pick(&sessions, *session).unwrap());

@@ -39,10 +39,22 @@ pub struct Arguments {
     dry_run: bool,
 }
 
-/// One step that was taken, or would be.
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    /// It is as it should be now.
+    Done,
+    /// Only said, because of `--dry-run`.
+    Would,
+    /// It could not be done.
+    Failed,
+}
+
+/// One step.
 #[derive(Debug, Serialize)]
 struct Step {
-    done: bool,
+    outcome: Outcome,
     what: String,
 }
 
@@ -54,18 +66,26 @@ struct Steps {
 }
 
 impl Steps {
-    fn add(&mut self, done: bool, what: impl Into<String>) {
+    fn add(&mut self, outcome: Outcome, what: impl Into<String>) {
         let what = what.into();
         if !self.json {
-            let mark = match (self.dry_run, done) {
-                (true, _) => "would:".to_owned(),
-                (false, true) => styled(GOOD, "✔"),
-                (false, false) => styled(BAD, "✘"),
+            let mark = match outcome {
+                Outcome::Done => styled(GOOD, "✔"),
+                Outcome::Would => "would".to_owned(),
+                Outcome::Failed => styled(BAD, "✘"),
             };
             // A closed pipe does not stop the installation.
             let _ = print(&format!("{mark} {what}\n"));
         }
-        self.taken.push(Step { done, what });
+        self.taken.push(Step { outcome, what });
+    }
+
+    fn done(&mut self, what: impl Into<String>) {
+        self.add(Outcome::Done, what);
+    }
+
+    fn would(&mut self, what: impl Into<String>) {
+        self.add(Outcome::Would, what);
     }
 }
 
@@ -82,7 +102,7 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
         None if sd_notify::booted().unwrap_or(false) => return Err(no_manager()),
         None => background(context, &program, &mut steps).await?,
     }
-    let complete = steps.taken.iter().all(|step| step.done);
+    let complete = steps.taken.iter().all(|step| step.outcome != Outcome::Failed);
     if context.json {
         #[derive(Serialize)]
         struct Document {
@@ -91,7 +111,8 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
         }
         print_json("keeperctl.setup/1", Document { dry_run: arguments.dry_run, steps: steps.taken })?;
     }
-    note("see how things stand: keeperctl status; what would kill your sessions: keeperctl doctor");
+    note("see how things stand: keeperctl status");
+    note("see what would kill your sessions: keeperctl doctor");
     Ok(if complete { Exit::Done } else { Exit::Partly })
 }
 
@@ -115,15 +136,15 @@ async fn linger(steps: &mut Steps) {
         return;
     };
     if linger == Linger::On {
-        return steps.add(true, "lingering is on");
+        return steps.done("lingering is on");
     }
     if steps.dry_run {
-        return steps.add(true, format!("switch lingering on for {user}"));
+        return steps.would(format!("switch lingering on for {user}"));
     }
     match logind.set_linger(uid.as_raw(), true).await {
-        Ok(()) => steps.add(true, "lingering switched on: nothing of yours ends at logout any more"),
+        Ok(()) => steps.done("lingering switched on: nothing of yours ends at logout any more"),
         Err(error) => steps.add(
-            false,
+            Outcome::Failed,
             format!("lingering could not be switched on ({error}); as root: loginctl enable-linger {user}"),
         ),
     }
@@ -157,16 +178,16 @@ async fn service(
     for file in files {
         let path = file.path.display();
         if steps.dry_run {
-            steps.add(true, format!("write {path}"));
+            steps.would(format!("write {path}"));
             continue;
         }
         match file.write().map_err(CliError::failed)? {
-            Change::Unchanged => steps.add(true, format!("{path} is as it should be")),
-            _ => steps.add(true, format!("{path} written")),
+            Change::Unchanged => steps.done(format!("{path} is as it should be")),
+            _ => steps.done(format!("{path} written")),
         }
     }
     if steps.dry_run {
-        steps.add(true, "enable and start agent-keeper.service");
+        steps.would("enable and start agent-keeper.service");
         return Ok(());
     }
     manager.reload().await.map_err(CliError::failed)?;
@@ -175,7 +196,7 @@ async fn service(
             .hint("see why: systemctl --user status agent-keeper; journalctl --user -u agent-keeper")
     })?;
     let pid = wait_for_keeper(context).await?;
-    steps.add(true, format!("agent-keeper.service enabled and running (pid {pid})"));
+    steps.done(format!("agent-keeper.service enabled and running (pid {pid})"));
     Ok(())
 }
 
@@ -183,11 +204,15 @@ async fn service(
 async fn background(context: &Context, program: &Path, steps: &mut Steps) -> Result<(), CliError> {
     if let Ok(keeper) = client::connect(&context.places.bus_socket()).await {
         let pid = keeper.process_id().await?;
-        steps.add(true, format!("no systemd here; agent-keeper runs already (pid {pid})"));
+        steps.done(format!("no systemd here; agent-keeper runs already (pid {pid})"));
+        if was_replaced(pid) {
+            // Not done here: whatever started it may not live on without it.
+            note(&format!("it still is the program from before; change over: kill {pid}; keeperctl setup"));
+        }
         return Ok(());
     }
     if steps.dry_run {
-        steps.add(true, "no systemd here; start agent-keeper in the background");
+        steps.would("start agent-keeper in the background, as there is no systemd here");
         return Ok(());
     }
     make_private_dir(&context.places.state)?;
@@ -208,14 +233,20 @@ async fn background(context: &Context, program: &Path, steps: &mut Steps) -> Res
     }
     let pid =
         wait_for_keeper(context).await.map_err(|error| error.hint(format!("see why: {}", log.display())))?;
-    steps.add(
-        true,
-        format!("no systemd here; agent-keeper started in the background (pid {pid}), log {}", log.display()),
-    );
+    steps.done(format!(
+        "no systemd here; agent-keeper started in the background (pid {pid}), log {}",
+        log.display()
+    ));
     note(
         "it does not start by itself after a reboot: start agent-keeper where this machine starts its services",
     );
     Ok(())
+}
+
+/// Whether the file of a process's program has been replaced since it started (proc_pid_exe(5)).
+fn was_replaced(pid: u32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe"))
+        .is_ok_and(|exe| exe.to_string_lossy().ends_with(" (deleted)"))
 }
 
 /// Waits until the keeper answers, and returns its process id.

@@ -5,6 +5,12 @@ use crate::pane::pipeline;
 
 use super::output::{DIM, DOUBT, NAME, columns, fit, pad, styled};
 
+/// Where the column of programs begins.
+const HEAD_COLUMNS: usize = 22;
+
+/// The widest a window's name gets.
+const NAME_COLUMNS_MAX: usize = 14;
+
 /// The widest the column of programs gets.
 const PROGRAM_COLUMNS_MAX: usize = 48;
 
@@ -52,18 +58,15 @@ fn draw_window(
     let (branch, trunk) = if last { ("└─", "  ") } else { ("├─", "│ ") };
     let flags = window_flags(session, window);
     let name = printable(&window.name);
-    let title = format!("{} {}{flags}", window.index, fit(&name, 20));
+    let title = format!("{branch} {} {}{flags}", window.index, fit(&name, NAME_COLUMNS_MAX));
     match &window.panes[..] {
-        [pane] => {
-            let head = format!("{branch} {}", pad(&title, 16));
-            out.push_str(&pane_line(&head, pane, marks, width));
-        }
+        [pane] => out.push_str(&pane_line(&title, pane, marks, width)),
         panes => {
-            out.push_str(&format!("{branch} {title}\n"));
+            out.push_str(&format!("{title}\n"));
             for (at, pane) in panes.iter().enumerate() {
                 let branch = if at + 1 == panes.len() { "└─" } else { "├─" };
                 let mark = if at == window.active_pane { "*" } else { " " };
-                let head = format!("{trunk} {branch} {}{mark}         ", pane.index);
+                let head = format!("{trunk} {branch} {}{mark}", pane.index);
                 out.push_str(&pane_line(&head, pane, marks, width));
             }
         }
@@ -86,9 +89,10 @@ fn window_flags(session: &Session, window: &Window) -> String {
 }
 
 fn pane_line(head: &str, pane: &Pane, marks: &Marks<'_>, width: usize) -> String {
+    let head = pad(head, HEAD_COLUMNS);
     let waits = if (marks.waits)(pane) { "waits for Enter: " } else { "" };
     let place = shorten_home(&pane.directory.to_string(), marks.home);
-    let room = width.saturating_sub(columns(head) + 2);
+    let room = width.saturating_sub(columns(&head) + 2);
     let program = format!("{waits}{}", what_runs(&pane.program));
     let program_room = room.saturating_sub(columns(&place).min(room / 2) + 1).min(PROGRAM_COLUMNS_MAX);
     let program = pad(&fit(&program, program_room.max(8)), PROGRAM_COLUMNS_MAX.min(room / 2));

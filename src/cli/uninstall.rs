@@ -14,7 +14,7 @@ use crate::setup::{Change, unit_files};
 use crate::store::writer_of;
 use crate::systemd::{Manager, user_bus};
 
-use super::output::{note, print, print_json};
+use super::output::{GOOD, note, print, print_json, styled};
 use super::{CliError, Context, Exit};
 
 /// How long the keeper may take to end.
@@ -75,8 +75,8 @@ fn report(context: &Context, dry_run: bool, steps: Vec<String>) -> Result<Exit, 
         }
         print_json("keeperctl.uninstall/1", Document { dry_run, steps })?;
     } else {
-        let mark = if dry_run { "would" } else { "did" };
-        print(&steps.iter().map(|step| format!("{mark}: {step}\n")).collect::<String>())?;
+        let mark = if dry_run { "would".to_owned() } else { styled(GOOD, "✔") };
+        print(&steps.iter().map(|step| format!("{mark} {step}\n")).collect::<String>())?;
     }
     note("your tmux server goes on; lingering stays as it is (switch it off: loginctl disable-linger)");
     Ok(Exit::Done)

@@ -19,9 +19,11 @@ mod action;
 mod changes;
 mod event;
 mod perform;
+mod run;
 mod state;
+mod worker;
 
 pub use action::{Action, Capture, SaveJob};
 pub use event::{Answer, Asked, Ending, Event, Look, Saved, Text, Token};
-pub use perform::{Startup, StartupError, run};
+pub use run::{Startup, StartupError, run};
 pub use state::{Policy, State, Summary};

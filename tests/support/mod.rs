@@ -1,6 +1,12 @@
 //! What the tests share: a private tmux server, a whole keeper in directories of its own, and waiting for
 //! something with a deadline.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test may panic and tell"
+)]
 
 use std::ffi::OsStr;
 use std::fs;

@@ -32,7 +32,7 @@ fn on(suite: Suite) -> Result<()> {
         return Ok(());
     }
     match Lab::open()? {
-        Ok(lab) => Machine::run(&lab, suite, "keeper", |machine| story(machine)),
+        Ok(lab) => Machine::run(&lab, suite, "keeper", story),
         Err(skip) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
             bail!("the machines cannot run here, and CI=true: {skip}")
         }
@@ -346,16 +346,23 @@ fn daemon_dies(machine: &Machine) -> Result<()> {
     agent(machine, "tmux send-keys -t 'agents-😀:0.1' C-c").map(drop)
 }
 
+/// How long everything may be gone after the server was killed, in seconds of the guest. The machine is
+/// emulated and shared, so the best of three counts.
+const BACK_WITHIN_SECS: f64 = 5.0;
+
 /// `kill -9` of the server: another one with everything in it, in a scope again.
 fn server_killed(machine: &Machine) -> Result<()> {
     saved(machine, &["web app", "agents-😀", "third"])?;
     let before = tree(machine)?;
     let old = watch(machine, "display-message -p '#{pid}'")?;
-    let started = Instant::now();
-    root(machine, &format!("kill -9 {old}"))?;
-    same_tree(machine, &before)?;
-    eprintln!("{}: everything back {:.1?} after kill -9 of the server", machine.name(), started.elapsed());
+    let mut times = Vec::new();
+    while times.len() < 3 && !times.iter().any(|secs| *secs <= BACK_WITHIN_SECS) {
+        times.push(kill_server(machine, &before)?);
+        eprintln!("{}: everything back {times:.1?} s after kill -9 of the server", machine.name());
+    }
+    ensure!(times.iter().any(|secs| *secs <= BACK_WITHIN_SECS), "too slow: {times:?}");
     text_is_back(machine)?;
+    stopped_while_restoring(machine, &before)?;
     let new = watch(machine, "display-message -p '#{pid}'")?;
     ensure!(new != old);
     let place = root(machine, &format!("cat /proc/{new}/cgroup"))?;
@@ -369,6 +376,34 @@ fn server_killed(machine: &Machine) -> Result<()> {
     let results = again["sessions"].as_array().context("no sessions")?;
     ensure!(results.iter().all(|row| row["result"] == "skipped"), "{again}");
     Ok(())
+}
+
+/// A keeper that is stopped in the middle of a restore finishes it first.
+fn stopped_while_restoring(machine: &Machine, before: &str) -> Result<()> {
+    let pid = watch(machine, "display-message -p '#{pid}'")?;
+    let stop = format!(
+        "kill -9 {pid}; until systemctl --user show agent-keeper -P StatusText | grep -q ^restoring; do :; done; \
+         systemctl --user stop agent-keeper"
+    );
+    machine.command(User::Agent, &stop).login().deadline(LONG).ok()?;
+    let now = tree(machine)?;
+    ensure!(now == before, "it was\n{before}\nand is\n{now}");
+    agent(machine, "systemctl --user start agent-keeper").map(drop)
+}
+
+/// Kills the server and returns how many seconds later the keeper had restored everything.
+fn kill_server(machine: &Machine, before: &str) -> Result<f64> {
+    let pid = watch(machine, "display-message -p '#{pid}'")?;
+    let killed: f64 = root(machine, &format!("date +%s.%N; kill -9 {pid}"))?.parse()?;
+    same_tree(machine, before)?;
+    let log = format!("journalctl -o short-unix --since=@{killed:.0} _UID=1000 _COMM=agent-keeper");
+    let back = machine.wait_for("end of the restore in the log", LONG, || {
+        let line = root(machine, &format!("{log} | grep ': watching' | tail -n 1 | cut -d ' ' -f 1"))?;
+        let stamp: f64 = line.parse()?;
+        ensure!(stamp > killed, "the last one is from before");
+        Ok(stamp)
+    })?;
+    Ok(back - killed)
 }
 
 /// A reboot with nobody logged in afterwards. What was closed before stays closed.
@@ -417,7 +452,11 @@ fn status_agrees(machine: &Machine) -> Result<()> {
             }
         }
     }
-    ensure!(said.join("\n") == places, "status says\n{}\nand tmux\n{places}", said.join("\n"));
+    // tmux sorts by name, status shows sessions as they were made.
+    let mut places: Vec<_> = places.lines().collect();
+    places.sort_unstable();
+    said.sort_unstable();
+    ensure!(said == places, "status says\n{}\nand tmux\n{}", said.join("\n"), places.join("\n"));
     Ok(())
 }
 
@@ -466,16 +505,23 @@ fn logout_with_kill(machine: &Machine) -> Result<()> {
 /// Linger off: doctor says so before, everything ends after the logout, and comes back with the next login.
 fn logout_without_linger(machine: &Machine) -> Result<()> {
     let before = tree(machine)?;
-    root(machine, "loginctl disable-linger agent")?;
+    // Logged in first: without a login and without lingering the manager ends after 10 seconds.
     let mut session = machine.session(User::Agent)?;
+    session.send("echo he''re")?;
+    session.expect("here", LONG)?;
+    root(machine, "loginctl disable-linger agent")?;
     let output = ctl(machine, "doctor --json")?;
     ensure!(output.code == 3, "doctor should have found linger off: {output}");
     let doctor: Value = serde_json::from_str(&output.stdout)?;
     ensure!(check(&doctor, "linger.enabled")?["result"] == "problem", "{doctor}");
-    session.send("echo rea''dy")?;
-    session.expect("ready", LONG)?;
     session.logout()?;
-    machine.wait_until("end of agent's manager", LONG, "! systemctl is-active -q user@1000.service")?;
+    let ended = "case $(systemctl show user@1000 -P ActiveState) in inactive|failed) true;; *) false;; esac";
+    machine.wait_until("end of agent's manager", LONG, ended)?;
+    let took = root(
+        machine,
+        "systemctl show user@1000 -P ActiveExitTimestampMonotonic -P InactiveEnterTimestampMonotonic",
+    )?;
+    eprintln!("{}: the manager ended within {took}", machine.name());
     ensure!(
         !machine.ssh(User::Root, "runuser -u agent -- tmux -S /tmp/tmux-1000/default has-session")?.success()
     );
@@ -492,8 +538,10 @@ fn logout_without_linger(machine: &Machine) -> Result<()> {
 /// Without polkit logind refuses a user's wish to linger; doctor prints the command that root has to type.
 fn without_polkit(machine: &Machine) -> Result<()> {
     root(machine, "systemctl mask --now polkit")?;
+    let mut session = machine.session(User::Agent)?;
+    session.send("echo he''re")?;
+    session.expect("here", LONG)?;
     root(machine, "loginctl disable-linger agent")?;
-    let session = machine.session(User::Agent)?;
     let output = agent_any(machine, "keeperctl doctor --fix")?;
     ensure!(output.code == 3, "{output}");
     ensure!(output.stderr.contains("sudo loginctl enable-linger agent"), "{output}");
@@ -506,7 +554,8 @@ fn uninstall(machine: &Machine) -> Result<()> {
     let before = pids(machine)?;
     let said = agent(machine, "keeperctl uninstall --purge")?;
     ensure!(said.contains("stop and disable"), "{said}");
-    ensure!(pids(machine)? == before, "uninstall changed something");
+    let after = pids(machine)?;
+    ensure!(after == before, "uninstall changed something: it was\n{before}\nand is\n{after}");
     let left = agent(
         machine,
         "ls -d .config/systemd/user/agent-keeper.service .config/systemd/user/tmux-spawn-.scope.d .local/state/agent-keeper 2>/dev/null || true",

@@ -1,0 +1,182 @@
+//! The loop: whatever happens comes in as an event, is decided on at once, and the actions go out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use crate::config::Settings;
+use crate::dbus::interface::Keeper;
+use crate::dbus::serve;
+use crate::environment::Login;
+use crate::logind::{Logind, ShutdownWatch, watch_shutdown};
+use crate::model::describe_counts;
+use crate::place::{PlaceError, Places};
+use crate::store::{StoreError, Writer};
+use crate::tmux::Tmux;
+
+use super::action::Action;
+use super::event::Event;
+use super::perform::{Performer, notify};
+use super::state::{Policy, State, Summary};
+
+/// How many events may wait. Each task sends one, and there are few tasks.
+const EVENTS_MAX: usize = 256;
+
+/// How many requests of others may wait; further callers wait in line.
+const REQUESTS_MAX: usize = 32;
+
+/// Everything a keeper needs to start.
+#[derive(Debug)]
+pub struct Startup {
+    /// What was configured.
+    pub settings: Settings,
+    /// Where things are.
+    pub places: Places,
+    /// The user's login environment.
+    pub login: Login,
+    /// The tmux and the socket that are watched.
+    pub tmux: Tmux,
+    /// The `agent-keeper` program itself, which panes and founders run.
+    pub program: PathBuf,
+    /// The store, locked.
+    pub writer: Writer,
+    /// Whether this process is a service of a service manager, which ends all that it finds in our control
+    /// group when we end.
+    pub is_service: bool,
+}
+
+/// Why the keeper cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartupError {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The interface cannot be served.
+    #[error(transparent)]
+    Serve(#[from] serve::ServeError),
+    /// A directory cannot be used.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs the keeper until it is told to end.
+pub async fn run(startup: Startup) -> Result<(), StartupError> {
+    let failed = StartupError::Signals;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let (events, mut inbox) = mpsc::channel(EVENTS_MAX);
+    let (requests, mut asked) = mpsc::channel(REQUESTS_MAX);
+    let (shutdowns, mut shutdown) = mpsc::channel(4);
+    let (summary, watched) = watch::channel(Summary::default());
+
+    let keeper = Keeper {
+        requests,
+        summary: watched,
+        store: startup.writer.store().clone(),
+        socket: startup.tmux.socket().display().to_string(),
+    };
+    let _peers = serve::serve_peers(&startup.places.bus_socket(), keeper.clone())?;
+    let _bus = match serve::serve_on_bus(keeper).await {
+        Ok(connection) => Some(connection),
+        Err(error) => {
+            info!(%error, "not on the user bus; keeperctl does not need it");
+            None
+        }
+    };
+    let shutdown_watch = connect_logind(shutdowns).await;
+
+    let mut state = initial_state(&startup)?;
+    let mut ticks = tokio::time::interval(startup.settings.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let watchdog = Watchdog::start();
+    let mut performer = Performer::new(startup, events, summary, shutdown_watch);
+    let started = Instant::now();
+    notify(&[sd_notify::NotifyState::Ready]);
+
+    loop {
+        let event = tokio::select! {
+            Some(event) = inbox.recv() => event,
+            _ = ticks.tick() => Event::Tick,
+            Some(request) = asked.recv() => performer.asked(request),
+            Some(begins) = shutdown.recv() => performer.shutdown_event(begins),
+            _ = terminate.recv() => performer.terminating(),
+            _ = interrupt.recv() => performer.terminating(),
+        };
+        watchdog.ping();
+        for action in state.step(started.elapsed(), event) {
+            if matches!(action, Action::Exit) {
+                performer.leave().await;
+                return Ok(());
+            }
+            performer.perform(action).await;
+        }
+    }
+}
+
+/// Reads the newest good generation; what had to be passed over is said.
+fn initial_state(startup: &Startup) -> Result<State, StoreError> {
+    let newest = startup.writer.store().newest()?;
+    for entry in &newest.passed_over {
+        if let Err(flaw) = &entry.content {
+            warn!(generation = entry.generation, path = %entry.path.display(), "passing over a generation: {flaw}");
+        }
+    }
+    if let Some((generation, snapshot)) = &newest.good {
+        let counts = describe_counts(snapshot.server.counts());
+        info!(generation, taken_at = %snapshot.taken_at, "the newest good generation has {counts}");
+    }
+    let policy = Policy {
+        found: startup.settings.found,
+        restore: startup.settings.restore,
+        output_interval: startup.settings.output_interval,
+        scrollback: startup.settings.scrollback_lines > 0,
+    };
+    Ok(State::new(policy, newest.good.map(|(generation, snapshot)| (generation, Arc::new(snapshot)))))
+}
+
+async fn connect_logind(into: mpsc::Sender<bool>) -> Option<ShutdownWatch> {
+    let connect = async {
+        let bus = zbus::Connection::system().await?;
+        let logind = Logind::connect(&bus).await?;
+        watch_shutdown(&logind, into).await
+    };
+    match connect.await {
+        Ok(watch) => {
+            if !watch.holds() {
+                info!(
+                    "logind does not let us delay a shutdown (polkit is missing); snapshots are as old as the last save"
+                );
+            }
+            Some(watch)
+        }
+        Err(error) => {
+            info!(%error, "no logind here; shutdowns are not announced");
+            None
+        }
+    }
+}
+
+/// Tells the service manager that the loop runs. Only the loop pings, so a stuck one is noticed.
+struct Watchdog {
+    wanted: bool,
+}
+
+impl Watchdog {
+    fn start() -> Self {
+        Self { wanted: sd_notify::watchdog_enabled().is_some() }
+    }
+
+    fn ping(&self) {
+        if self.wanted {
+            notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    }
+}

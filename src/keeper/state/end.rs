@@ -1,0 +1,91 @@
+//! Ends: of the server, or of parts of it. Whether they are what the user wanted is decided here.
+
+use std::time::Duration;
+
+use crate::model::{Closed, Reason, ServerId};
+
+use super::super::action::Action;
+use super::super::event::{Answer, Ending};
+use super::{Doubt, Phase, State};
+
+impl State {
+    pub(super) fn server_ended(&mut self, now: Duration, id: &ServerId, ending: Ending) -> Vec<Action> {
+        if self.live.as_ref().is_none_or(|live| live.server.id != *id) {
+            return Vec::new();
+        }
+        match self.phase {
+            Phase::Finishing(..) => return self.finish_now(now),
+            Phase::Frozen(_) | Phase::Founding => return Vec::new(),
+            Phase::Seeking | Phase::Restoring | Phase::Watching | Phase::Ended(_) => {}
+        }
+        match ending {
+            Ending::Orderly => {
+                self.phase = Phase::Ended(now);
+                Vec::new()
+            }
+            Ending::Lost => self.ask(Doubt::Lost),
+        }
+    }
+
+    /// Asks whether everything is going down, before something that is gone is believed to be closed or
+    /// something is started again.
+    pub(super) fn ask(&mut self, doubt: Doubt) -> Vec<Action> {
+        if self.doubt.is_some() {
+            return Vec::new();
+        }
+        self.doubt = Some(doubt);
+        vec![Action::AskGoingDown]
+    }
+
+    pub(super) fn going_down(&mut self, now: Duration, yes: bool) -> Vec<Action> {
+        let Some(doubt) = self.doubt.take() else {
+            return Vec::new();
+        };
+        if let Phase::Finishing(..) = self.phase {
+            self.trust_last_look = !yes;
+            return self.last_look(now);
+        }
+        match (doubt, yes) {
+            (_, true) => {
+                self.phase = Phase::Frozen(now);
+                Vec::new()
+            }
+            (Doubt::Frozen, false) => self.thaw(),
+            // Asked before something happened that says more than the answer does.
+            (_, false) if matches!(self.phase, Phase::Frozen(_)) => Vec::new(),
+            (Doubt::Lost, false) if matches!(self.phase, Phase::Ended(_)) => Vec::new(),
+            (Doubt::Lost, false) => self.seek_again(),
+            (Doubt::Ended, false) => {
+                let actions = self.save_closed(Closed::Server);
+                [actions, self.seek_again()].concat()
+            }
+            (Doubt::Shrunk, false) => self.accept_shrinking(now),
+            (Doubt::Terminate, false) => Vec::new(),
+        }
+    }
+
+    fn seek_again(&mut self) -> Vec<Action> {
+        self.live = None;
+        self.vanished = 0;
+        self.shrunk_since = None;
+        self.phase = Phase::Seeking;
+        let asked = self.wanted.take().and_then(|(_, token)| token);
+        let why = "the tmux server ended".to_owned();
+        let reply = asked.map(|token| Action::Reply(token, Answer::Refused(why)));
+        reply.into_iter().chain(self.look()).collect()
+    }
+
+    fn accept_shrinking(&mut self, now: Duration) -> Vec<Action> {
+        self.shrunk_since = None;
+        let Some(live) = self.live.clone().filter(|_| self.phase == Phase::Watching && self.saving.is_none())
+        else {
+            return Vec::new();
+        };
+        if live.server.sessions.is_empty() {
+            return self.save_closed(Closed::LastSession);
+        }
+        let (reason, token) = self.wanted.take().unwrap_or((Reason::Changed, None));
+        self.saving_for = token;
+        self.save(now, reason, &live)
+    }
+}

@@ -1,0 +1,280 @@
+//! What the keeper knows, and what it decides. Pure: no I/O, and time comes in as a number.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{Generation, PaneId, Reason, ServerId, Snapshot};
+use crate::restore::plan::Skip;
+use crate::tmux::observe::Observation;
+
+use super::action::Action;
+use super::event::{Event, Look, Token};
+
+mod end;
+mod founding;
+mod request;
+mod restore;
+mod save;
+mod shutdown;
+mod summary;
+mod texts;
+
+pub use summary::Summary;
+use texts::KnownText;
+
+/// How long something must be gone before it counts as closed by the user. When a machine goes down,
+/// panes, server and keeper end within this time of each other, and that must not look like intent.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// How often a keeper that has stopped for a shutdown asks whether there still is one.
+const FROZEN_ASK_EVERY: Duration = Duration::from_secs(30);
+
+/// What of the settings matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether to start a server where there is none.
+    pub found: bool,
+    /// Whether to restore unasked.
+    pub restore: bool,
+    /// Shortest time between two snapshots of what only prints.
+    pub output_interval: Duration,
+    /// Whether texts are kept.
+    pub scrollback: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Seeking,
+    Founding,
+    Restoring,
+    Watching,
+    /// The server ended in an orderly way at this time.
+    Ended(Duration),
+    /// A last look and a last save, then this; given up at this time.
+    Finishing(Then, Duration),
+    /// Everything goes down; the last time that was asked.
+    Frozen(Duration),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Exit,
+    Freeze,
+}
+
+/// What a question about going down is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// The server was lost.
+    Lost,
+    /// The server ended in an orderly way.
+    Ended,
+    /// Sessions, windows or panes are gone.
+    Shrunk,
+    /// We are told to end.
+    Terminate,
+    /// We stopped for a shutdown; is there still one?
+    Frozen,
+}
+
+/// Everything that the keeper knows.
+#[derive(Debug)]
+pub struct State {
+    policy: Policy,
+    phase: Phase,
+    head: Option<(Generation, Arc<Snapshot>)>,
+    live: Option<Arc<Observation>>,
+    /// The server for which it has been decided what was lost.
+    reconciled: Option<ServerId>,
+    /// The server whose end was what the user wanted.
+    closed: Option<ServerId>,
+    /// The texts of the living server's panes that are in the store.
+    texts: HashMap<PaneId, KnownText>,
+    looking: bool,
+    founding: bool,
+    /// The server whose state is being saved.
+    saving: Option<ServerId>,
+    /// Whether a plan is being carried out; true until its report is in, whatever happens meanwhile.
+    restoring: bool,
+    /// Whether the save that is under way is the last one.
+    last_saving: bool,
+    doubt: Option<Doubt>,
+    /// Since when something that the head has is gone.
+    shrunk_since: Option<Duration>,
+    /// When a save last covered what only prints.
+    output_saved_at: Option<Duration>,
+    /// Looks in a row that found no server although none was seen to end.
+    vanished: u32,
+    foundings: VecDeque<Duration>,
+    /// A save that must happen whether or not anything changed, and who waits for it.
+    wanted: Option<(Reason, Option<Token>)>,
+    /// Who waits for the save that is under way.
+    saving_for: Option<Token>,
+    /// Who waits for the restore that is under way, and what it leaves out.
+    restoring_for: Option<(Token, Vec<Skip>)>,
+    /// Whether what is gone at the last look is gone because the user closed it.
+    trust_last_look: bool,
+    problem: Option<String>,
+    save_problem: Option<String>,
+    restore_problem: Option<String>,
+    published: Summary,
+}
+
+impl State {
+    /// Returns the state of a keeper that has just started, with the newest good generation.
+    pub fn new(policy: Policy, head: Option<(Generation, Arc<Snapshot>)>) -> Self {
+        Self {
+            policy,
+            phase: Phase::Seeking,
+            head,
+            live: None,
+            reconciled: None,
+            closed: None,
+            texts: HashMap::new(),
+            looking: false,
+            founding: false,
+            saving: None,
+            restoring: false,
+            last_saving: false,
+            doubt: None,
+            shrunk_since: None,
+            output_saved_at: None,
+            vanished: 0,
+            foundings: VecDeque::new(),
+            wanted: None,
+            saving_for: None,
+            restoring_for: None,
+            trust_last_look: false,
+            problem: None,
+            save_problem: None,
+            restore_problem: None,
+            published: Summary::default(),
+        }
+    }
+
+    /// Takes in what happened at `now` (time since some fixed moment) and returns what to do about it.
+    pub fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
+        let mut actions = match event {
+            Event::Tick => self.tick(now),
+            Event::Looked(look) => self.looked(now, look),
+            Event::ServerEnded(id, ending) => self.server_ended(now, &id, ending),
+            Event::GoingDown(answer) => self.going_down(now, answer),
+            Event::ShutdownBegins { held } => self.shutdown_begins(now, held),
+            Event::ShutdownCancelled => self.thaw(),
+            Event::Founded(result) => self.founded(result),
+            Event::Saved(result) => self.saved(now, result),
+            Event::Restored(generation, report) => self.restored(now, generation, report),
+            Event::Asked(token, asked) => self.asked(token, asked),
+            Event::Terminate => self.terminate(now),
+        };
+        let summary = self.summary();
+        if summary != self.published {
+            self.published = summary.clone();
+            actions.push(Action::Publish(summary));
+        }
+        actions
+    }
+
+    // ── time ──
+
+    fn tick(&mut self, now: Duration) -> Vec<Action> {
+        match self.phase {
+            Phase::Seeking | Phase::Watching => self.look(),
+            Phase::Ended(since) if now >= since + SETTLE && self.saving.is_none() => self.ask(Doubt::Ended),
+            Phase::Finishing(then, deadline) if now >= deadline => self.finish(now, then),
+            Phase::Frozen(asked) if now >= asked + FROZEN_ASK_EVERY => {
+                self.phase = Phase::Frozen(now);
+                self.ask(Doubt::Frozen)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn look(&mut self) -> Vec<Action> {
+        if self.looking || self.doubt.is_some() {
+            return Vec::new();
+        }
+        self.looking = true;
+        vec![Action::Look]
+    }
+
+    // ── looks ──
+
+    fn looked(&mut self, now: Duration, look: Look) -> Vec<Action> {
+        self.looking = false;
+        match look {
+            Look::Server(observation) => self.saw_server(now, observation),
+            _ if matches!(self.phase, Phase::Finishing(..)) => self.finish_now(now),
+            Look::NoServer => self.saw_nothing(now),
+            Look::Orphan { pid } => {
+                self.problem = Some(format!(
+                    "a tmux server (pid {pid}) lives, but the path of its socket is gone; bring it back with: kill -USR1 {pid}"
+                ));
+                Vec::new()
+            }
+            Look::Failed(why) => {
+                self.problem = Some(why);
+                Vec::new()
+            }
+        }
+    }
+
+    fn saw_server(&mut self, now: Duration, observation: Arc<Observation>) -> Vec<Action> {
+        let id = observation.server.id.clone();
+        if self.has_predecessor(&id) {
+            // What becomes of the old one's sessions depends on how it ended, and that is not known yet.
+            return self.saw_nothing(now);
+        }
+        self.problem = None;
+        self.vanished = 0;
+        let mut actions = Vec::new();
+        let known = self.live.as_ref().is_some_and(|live| live.server.id == id);
+        if !known {
+            self.texts.clear();
+            self.shrunk_since = None;
+            self.adopt_saved_texts(&observation);
+            actions.push(Action::AwaitEnd(id.clone()));
+        }
+        self.live = Some(observation);
+        actions.extend(match self.phase {
+            // A restore into a server that is gone has not given up yet; the next look decides.
+            Phase::Seeking | Phase::Watching if self.restoring => Vec::new(),
+            Phase::Seeking | Phase::Watching if self.reconciled.as_ref() != Some(&id) => {
+                // What is being saved may be newer than what would be restored, and the machine may be
+                // going down; the next look decides.
+                let unsure = self.saving.is_some() || self.doubt.is_some();
+                if unsure { Vec::new() } else { self.reconcile(now, id) }
+            }
+            Phase::Seeking | Phase::Watching => {
+                self.phase = Phase::Watching;
+                self.consider_save(now)
+            }
+            Phase::Finishing(..) => self.last_save(now),
+            _ => Vec::new(),
+        });
+        actions
+    }
+
+    /// Returns whether another server is watched and its end has still to be told, or believed.
+    fn has_predecessor(&self, id: &ServerId) -> bool {
+        let watching = matches!(self.phase, Phase::Watching | Phase::Restoring | Phase::Ended(_));
+        watching && self.live.as_ref().is_some_and(|live| live.server.id != *id)
+    }
+
+    fn saw_nothing(&mut self, now: Duration) -> Vec<Action> {
+        match self.phase {
+            Phase::Seeking => {
+                self.live = None;
+                self.consider_founding(now)
+            }
+            Phase::Watching => {
+                // The client that waits for the end says how it ended, and will do so in a moment. If it
+                // does not, nobody knows, and what is not known to be closed is lost.
+                self.vanished += 1;
+                if self.vanished < 3 { Vec::new() } else { self.ask(Doubt::Lost) }
+            }
+            _ => Vec::new(),
+        }
+    }
+}

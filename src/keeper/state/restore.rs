@@ -1,0 +1,91 @@
+//! Bringing back what was lost.
+
+use std::time::Duration;
+
+use crate::model::{Generation, Reason, ServerId, Snapshot};
+use crate::restore::execute::{Outcome, Report};
+use crate::restore::plan::{self, Plan, Selection};
+
+use super::super::action::Action;
+use super::super::event::{Answer, Token};
+use super::{Phase, State};
+
+impl State {
+    /// Decides what a server that was not known yet lacks.
+    pub(super) fn reconcile(&mut self, now: Duration, id: ServerId) -> Vec<Action> {
+        self.reconciled = Some(id);
+        let live = self.live.as_ref().map(|live| &live.server);
+        let plan = match &self.head {
+            Some((generation, head))
+                if self.policy.restore && self.closed.as_ref() != Some(&head.server.id) =>
+            {
+                plan::plan_unasked(*generation, head, live)
+            }
+            _ => {
+                self.phase = Phase::Watching;
+                return self.consider_save(now);
+            }
+        };
+        if plan.is_empty() {
+            self.phase = Phase::Watching;
+            return self.consider_save(now);
+        }
+        self.start_restore(plan)
+    }
+
+    fn start_restore(&mut self, plan: Plan) -> Vec<Action> {
+        self.phase = Phase::Restoring;
+        self.restoring = true;
+        vec![Action::Restore(plan)]
+    }
+
+    pub(super) fn restored(&mut self, now: Duration, generation: Generation, report: Report) -> Vec<Action> {
+        self.restoring = false;
+        self.restore_problem = (!report.complete()).then(|| {
+            let names: Vec<&str> = report
+                .sessions
+                .iter()
+                .filter(|(_, outcome)| *outcome != Outcome::Restored)
+                .map(|(name, _)| name.as_str())
+                .collect();
+            format!(
+                "not all of generation {generation} came back: {}; try: keeperctl restore {generation}",
+                names.join(", ")
+            )
+        });
+        let mut actions = Vec::new();
+        if let Some((token, skips)) = self.restoring_for.take() {
+            actions.push(Action::Reply(token, Answer::Restored(report, skips)));
+        }
+        match self.phase {
+            Phase::Restoring => {
+                self.phase = Phase::Watching;
+                self.wanted.get_or_insert((Reason::Restored, None));
+                actions.extend(self.look());
+            }
+            Phase::Finishing(..) => actions.extend(self.last_look(now)),
+            _ => {}
+        }
+        actions
+    }
+
+    pub(super) fn asked_to_restore(
+        &mut self,
+        token: Token,
+        generation: Generation,
+        snapshot: &Snapshot,
+        selection: &Selection,
+    ) -> Vec<Action> {
+        let live = self.live.as_ref().map(|live| &live.server);
+        match plan::plan(generation, snapshot, live, selection) {
+            Err(unknown) => vec![Action::Reply(token, Answer::Unknown(unknown))],
+            Ok(plan) if plan.is_empty() => {
+                vec![Action::Reply(token, Answer::Restored(Report::default(), plan.skips))]
+            }
+            Ok(plan) => {
+                self.restoring_for = Some((token, plan.skips.clone()));
+                self.start_restore(plan)
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Saving what there is, and that there is nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{Closed, Generation, Reason, Snapshot};
+use crate::tmux::observe::Observation;
+
+use super::super::action::{Action, SaveJob};
+use super::super::changes::{details, lacks, structure};
+use super::super::event::{Answer, Saved};
+use super::{Doubt, Phase, SETTLE, State};
+
+impl State {
+    /// The head, if it shows this life of the server.
+    pub(super) fn base(&self) -> Option<&(Generation, Arc<Snapshot>)> {
+        let live = self.live.as_ref()?;
+        self.head.as_ref().filter(|(_, head)| head.server.id == live.server.id)
+    }
+
+    pub(super) fn consider_save(&mut self, now: Duration) -> Vec<Action> {
+        let Some(live) = self.live.clone() else {
+            return Vec::new();
+        };
+        if self.saving.is_some() || self.doubt.is_some() {
+            return Vec::new();
+        }
+        let saved = self.base().map(|(_, head)| head.clone());
+        let shrunk =
+            saved.as_ref().is_some_and(|head| head.closed.is_none() && lacks(&head.server, &live.server));
+        if shrunk {
+            let since = *self.shrunk_since.get_or_insert(now);
+            return if now >= since + SETTLE { self.ask(Doubt::Shrunk) } else { Vec::new() };
+        }
+        self.shrunk_since = None;
+        if live.server.sessions.is_empty() {
+            return self.nothing_to_save();
+        }
+        match self.reason_to_save(now, saved.as_deref(), &live) {
+            Some(reason) => self.save(now, reason, &live),
+            None => Vec::new(),
+        }
+    }
+
+    fn nothing_to_save(&mut self) -> Vec<Action> {
+        match self.wanted.take() {
+            Some((_, Some(token))) => {
+                let why = "the tmux server has no sessions, so there is nothing to save".to_owned();
+                vec![Action::Reply(token, Answer::Refused(why))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn reason_to_save(
+        &mut self,
+        now: Duration,
+        saved: Option<&Snapshot>,
+        live: &Observation,
+    ) -> Option<Reason> {
+        if let Some((reason, token)) = self.wanted.take() {
+            self.saving_for = token;
+            return Some(reason);
+        }
+        let Some(saved) = saved.filter(|saved| saved.closed.is_none()) else {
+            return Some(Reason::Changed);
+        };
+        if structure(&saved.server) != structure(&live.server) {
+            return Some(Reason::Changed);
+        }
+        let rested = self.output_saved_at.is_none_or(|at| now >= at + self.policy.output_interval);
+        let details = || details(&saved.server) != details(&live.server);
+        if rested && details() {
+            return Some(Reason::Changed);
+        }
+        let unread = live.server.panes().any(|(_, _, pane)| self.never_read(live, pane.id));
+        let printed = || !self.captures(now, live).is_empty();
+        (unread || rested && printed()).then_some(Reason::Output)
+    }
+
+    pub(super) fn save(&mut self, now: Duration, reason: Reason, live: &Observation) -> Vec<Action> {
+        let mut server = live.server.clone();
+        for pane in server.panes_mut() {
+            let waiting = live.vitals.get(&pane.id).is_some_and(|vitals| vitals.waiting);
+            if let Some(known) = self.texts.get(&pane.id).filter(|_| !waiting) {
+                pane.scrollback = known.scrollback.clone();
+            }
+        }
+        let capture = self.captures(now, live);
+        self.texts.retain(|pane, _| live.vitals.contains_key(pane));
+        // What was closed in this server is past: there is work in it again.
+        self.closed.take_if(|closed| *closed == live.server.id);
+        self.saving = Some(live.server.id.clone());
+        self.output_saved_at = Some(now);
+        let previous = self.base().cloned();
+        vec![Action::Save(SaveJob { reason, server, capture, closed: None, previous })]
+    }
+
+    /// Records that the user closed everything, so that nothing comes back unasked.
+    pub(super) fn save_closed(&mut self, closed: Closed) -> Vec<Action> {
+        // Only what was seen alive in this server can have been closed in it.
+        let Some((_, head)) = self.base().filter(|(_, head)| head.closed.is_none()) else {
+            return Vec::new();
+        };
+        let mut server = head.server.clone();
+        server.sessions.clear();
+        // Remembered here too: the file may come too late for the next server, or fail.
+        self.closed = Some(server.id.clone());
+        self.saving = Some(server.id.clone());
+        let job = SaveJob {
+            reason: Reason::Closed,
+            server,
+            capture: Vec::new(),
+            closed: Some(closed),
+            previous: None,
+        };
+        vec![Action::Save(job)]
+    }
+
+    pub(super) fn saved(&mut self, now: Duration, result: Result<Saved, String>) -> Vec<Action> {
+        let server = self.saving.take();
+        let waiting = self.saving_for.take();
+        let answer = match result {
+            Ok(saved) => {
+                if server.as_ref() == self.live.as_ref().map(|live| &live.server.id) {
+                    self.learn_texts(now, &saved);
+                }
+                self.head = saved.head.or_else(|| self.head.take());
+                self.save_problem = None;
+                match &self.head {
+                    Some((generation, _)) => Answer::Snapshot(*generation),
+                    None => Answer::Refused("nothing was saved".to_owned()),
+                }
+            }
+            Err(why) => {
+                self.save_problem = Some(format!("the last snapshot failed: {why}"));
+                Answer::Refused(why)
+            }
+        };
+        let mut actions: Vec<Action> =
+            waiting.map(|token| Action::Reply(token, answer)).into_iter().collect();
+        if matches!(self.phase, Phase::Finishing(..)) {
+            actions.extend(if self.last_saving { self.finish_now(now) } else { self.last_look(now) });
+        }
+        actions
+    }
+}

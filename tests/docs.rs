@@ -1,0 +1,227 @@
+//! The manual pages are made from the command line and the table of keys, so that they cannot lag behind.
+//!
+//! `AGENT_KEEPER_UPDATE=1 cargo test --test docs` writes them anew.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use agent_keeper::config::KEYS;
+use agent_keeper::{cli, daemon};
+use clap::CommandFactory;
+
+const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/man");
+
+#[test]
+fn the_manual_pages_are_up_to_date() {
+    let pages = [
+        ("keeperctl.1", keeperctl()),
+        ("agent-keeper.8", agent_keeper()),
+        ("agent-keeper.toml.5", settings()),
+    ];
+    for (name, page) in pages {
+        let path = Path::new(PAGES).join(name);
+        if std::env::var_os("AGENT_KEEPER_UPDATE").is_some() {
+            fs::create_dir_all(PAGES).unwrap();
+            fs::write(&path, &page).unwrap();
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            kept == page,
+            "{} is not up to date; AGENT_KEEPER_UPDATE=1 cargo test --test docs",
+            path.display()
+        );
+    }
+}
+
+fn keeperctl() -> String {
+    let mut command = cli::Arguments::command();
+    command.build();
+    let synopsis = ".B keeperctl\n[options] command";
+    let mut page = head(&mut command, "1", synopsis);
+    page.push_str(".SH COMMANDS\n");
+    leaves(&command, &mut page);
+    page.push_str(EXIT_STATUS);
+    page.push_str(PLACES);
+    see_also(&mut page, &["agent-keeper(8)", "agent-keeper.toml(5)", "tmux(1)", "loginctl(1)"]);
+    page
+}
+
+fn agent_keeper() -> String {
+    let mut command = daemon::Arguments::command();
+    command.build();
+    let synopsis = ".B systemctl \\-\\-user start agent\\-keeper\n.br\n.B agent\\-keeper\n[options]";
+    let mut page = head(&mut command, "8", synopsis);
+    page.push_str(DAEMON);
+    page.push_str(PLACES);
+    see_also(&mut page, &["keeperctl(1)", "agent-keeper.toml(5)", "tmux(1)", "systemd.service(5)"]);
+    page
+}
+
+fn settings() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut page = format!(".TH agent-keeper.toml 5 \"\" \"agent-keeper {version}\"\n{SETTINGS}");
+    for key in KEYS {
+        writeln!(page, ".TP\n\\fB{}.{}\\fR = {}", escape(key.table), escape(key.name), escape(key.default))
+            .unwrap();
+        writeln!(page, "{}", escape(key.meaning)).unwrap();
+    }
+    page.push_str(SETTINGS_EXAMPLE);
+    see_also(&mut page, &["agent-keeper(8)", "keeperctl(1)"]);
+    page
+}
+
+/// The part that every page of a program begins with.
+fn head(command: &mut clap::Command, section: &str, synopsis: &str) -> String {
+    let (name, version) = (escape(command.get_name()), env!("CARGO_PKG_VERSION"));
+    let about = escape(&command.get_about().unwrap().to_string());
+    let long = command.get_long_about().map_or_else(|| format!("{about}."), |long| escape(&long.to_string()));
+    let mut page = format!(".TH {name} {section} \"\" \"agent-keeper {version}\"\n");
+    writeln!(page, ".SH NAME\n{name} \\- {about}\n.SH SYNOPSIS\n{synopsis}").unwrap();
+    writeln!(page, ".SH DESCRIPTION\n{}\n.SH OPTIONS", long.replace("\n\n", ".\n.PP\n")).unwrap();
+    command.get_arguments().for_each(|argument| option(argument, &mut page));
+    page
+}
+
+/// Every command that can be run, with the options of its own.
+fn leaves(command: &clap::Command, page: &mut String) {
+    for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
+        if child.has_subcommands() {
+            leaves(child, page);
+            continue;
+        }
+        let mut child = child.clone();
+        let usage = child.render_usage().to_string().replace("Usage: ", "").replace(" [OPTIONS]", "");
+        writeln!(page, ".SS \"{}\"\n{}.", escape(&usage), escape(&child.get_about().unwrap().to_string()))
+            .unwrap();
+        child.get_arguments().filter(|argument| !argument.is_global_set()).for_each(|own| option(own, page));
+    }
+}
+
+fn option(argument: &clap::Arg, page: &mut String) {
+    if ["help", "version"].contains(&argument.get_id().as_str()) {
+        return;
+    }
+    let short = argument.get_short().filter(|_| argument.get_long().is_some());
+    let short = short.map_or_else(String::new, |short| format!("-{short}, "));
+    let help = escape(&argument.get_help().unwrap().to_string());
+    writeln!(page, ".TP\n\\fB{}\\fR\n{help}.", escape(&format!("{short}{argument}"))).unwrap();
+}
+
+fn see_also(page: &mut String, pages: &[&str]) {
+    writeln!(page, ".SH \"SEE ALSO\"").unwrap();
+    for named in pages {
+        let (name, section) = named.split_once('(').unwrap();
+        let comma = if named == pages.last().unwrap() { "" } else { "," };
+        writeln!(page, ".BR {} ({section}{comma}", escape(name)).unwrap();
+    }
+}
+
+/// Text as roff reads it: a hyphen that can be typed, no request by accident.
+fn escape(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('"', "\\(dq");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
+
+const EXIT_STATUS: &str = r#".SH "EXIT STATUS"
+.TP
+0
+Done.
+.TP
+1
+Failed.
+.TP
+2
+Wrong usage.
+.TP
+3
+Done in part, or problems found: a doctor with a finding, a drill below 100 %, a restore that skipped a session
+that was asked for.
+.TP
+4
+The daemon is needed and cannot be reached.
+"#;
+
+const DAEMON: &str = r#".SH "WHAT IT DOES"
+When no server answers on the watched tmux socket, it starts one in a scope of its own, outside its own cgroup and
+outside every login's, so that neither a logout nor anything that happens to agent\-keeper ends it.
+A server that is there already is left as it is.
+.PP
+It saves sessions, windows, panes, layouts, directories, programs and a bounded amount of text shortly after each
+change.
+After a reboot, a power cut or the death of the server, what was lost comes back.
+What its user closed does not.
+.PP
+Stopping, restarting or killing agent\-keeper never touches the server.
+.SH SIGNALS
+.TP
+SIGTERM, SIGINT
+Takes a last snapshot and ends.
+.SH "EXIT STATUS"
+.TP
+0
+Ended as it was asked to.
+.TP
+1
+Failed; the service manager starts it again.
+.TP
+78
+Something that a person has to mend first, such as an error in the configuration, a tmux that is too old, or another
+agent\-keeper that runs already.
+The service manager does not try again.
+.SH ENVIRONMENT
+.TP
+AGENT_KEEPER_LOG
+As \fB\-\-log\fR.
+.TP
+XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR
+As in the XDG base directory specification.
+.TP
+TMUX_TMPDIR
+As for tmux; the value of your login shell counts.
+"#;
+
+const PLACES: &str = r#".SH FILES
+.TP
+~/.config/agent\-keeper/config.toml, ~/.config/agent\-keeper/config.toml.d/*.toml, /etc/agent\-keeper/
+Configuration, see
+.BR agent\-keeper.toml (5).
+.TP
+~/.local/state/agent\-keeper/
+Snapshots.
+They hold what was on your screens: the folder is open to you only.
+.TP
+$XDG_RUNTIME_DIR/agent\-keeper/bus
+The socket on which keeperctl reaches the daemon; the same interface is on the user bus as org.agentkeeper.Keeper1.
+"#;
+
+const SETTINGS: &str = r#".SH NAME
+agent\-keeper.toml \- configuration of agent\-keeper
+.SH SYNOPSIS
+~/.config/agent\-keeper/config.toml
+.br
+~/.config/agent\-keeper/config.toml.d/*.toml
+.br
+/etc/agent\-keeper/config.toml
+.br
+/etc/agent\-keeper/config.toml.d/*.toml
+.SH DESCRIPTION
+All files are optional.
+A key in a file of a folder config.toml.d wins over the same key in config.toml, a later file over an earlier one, and
+your own files win over those in /etc.
+An unknown key or a value of a wrong type is an error that names file, line and column.
+Changes count from the next start of agent\-keeper.
+.SH KEYS
+"#;
+
+const SETTINGS_EXAMPLE: &str = r#".SH EXAMPLE
+.nf
+[snapshot]
+interval = "1s"
+scrollback_lines = 5000
+
+[restore]
+auto = true
+.fi
+"#;
