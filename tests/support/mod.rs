@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// How long anything may take. Generous: a loaded machine is slow, and a test that waits for something
@@ -129,10 +131,10 @@ impl Drop for PrivateTmux {
     }
 }
 
-/// Sends a signal to a process.
+/// Sends a signal to a process. Not with kill(1), which a bare machine lacks.
 pub fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
-    assert!(status.success(), "kill -s {name} {pid}");
+    let signal: Signal = format!("SIG{name}").parse().unwrap();
+    nix::sys::signal::kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }
 
 /// Returns whether a process runs; a zombie does not.
