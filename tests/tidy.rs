@@ -10,13 +10,13 @@ const FILE_LINES_MAX: usize = 600;
 /// The longest function, in lines.
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// What decides. It gets values and returns values.
+/// What decides. It gets values and returns values. A name that ends in / is a folder.
 const PURE: [&str; 9] = [
     "src/doctor/checks.rs",
     "src/keeper/action.rs",
     "src/keeper/changes.rs",
     "src/keeper/event.rs",
-    "src/keeper/state.rs",
+    "src/keeper/state/",
     "src/restore/compare.rs",
     "src/restore/plan.rs",
     "src/store/retention.rs",
@@ -61,12 +61,16 @@ fn files_and_functions_are_small() {
 fn what_decides_is_pure() {
     let sources = sources();
     let mut found = Vec::new();
-    for name in PURE {
-        let source = sources.iter().find(|source| source.name == name);
-        let source = source.unwrap_or_else(|| panic!("{name} is gone; mend the list in {}", file!()));
-        let code = source.code().lines().filter(|line| !line.trim_start().starts_with("//"));
-        let code: String = code.collect::<Vec<_>>().join("\n");
-        found.extend(IMPURE.iter().filter(|word| code.contains(*word)).map(|word| format!("{name}: {word}")));
+    for place in PURE {
+        let files: Vec<_> =
+            sources.iter().filter(|source| source.is_at(place) && !source.is_test()).collect();
+        assert!(!files.is_empty(), "{place} is gone; mend the list in {}", file!());
+        for source in files {
+            let code = source.code().lines().filter(|line| !line.trim_start().starts_with("//"));
+            let code: String = code.collect::<Vec<_>>().join("\n");
+            let words = IMPURE.iter().filter(|word| code.contains(*word));
+            found.extend(words.map(|word| format!("{}: {word}", source.name)));
+        }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
@@ -89,6 +93,10 @@ impl Source {
     /// Whether it is nothing but tests; those may be long.
     fn is_test(&self) -> bool {
         self.name.starts_with("tests/") || self.name.ends_with("/tests.rs")
+    }
+
+    fn is_at(&self, place: &str) -> bool {
+        if place.ends_with('/') { self.name.starts_with(place) } else { self.name == place }
     }
 
     /// Returns what is not a test.
