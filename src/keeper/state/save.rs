@@ -27,7 +27,11 @@ impl State {
         }
         let saved = self.base().map(|(_, head)| head.clone());
         let shrunk =
-            saved.as_ref().is_some_and(|head| head.closed.is_none() && lacks(&head.server, &live.server));
+            saved.as_ref().is_some_and(|head| head.closed.is_none() && lacks(&head.server, &live.server))
+                || self
+                    .unsaved
+                    .iter()
+                    .any(|name| live.server.sessions.iter().all(|session| session.name != *name));
         if shrunk {
             let since = *self.shrunk_since.get_or_insert(now);
             return if now >= since + SETTLE { self.ask(Doubt::Shrunk) } else { Vec::new() };
@@ -43,13 +47,13 @@ impl State {
     }
 
     fn nothing_to_save(&mut self) -> Vec<Action> {
-        match self.wanted.take() {
-            Some((_, Some(token))) => {
-                let why = "the tmux server has no sessions, so there is nothing to save".to_owned();
-                vec![Action::Reply(token, Answer::Refused(why))]
-            }
-            _ => Vec::new(),
-        }
+        self.refuse_wanted("the tmux server has no sessions, so there is nothing to save")
+    }
+
+    /// Answers whoever waits for a save that will not be.
+    pub(super) fn refuse_wanted(&mut self, why: &str) -> Vec<Action> {
+        let token = self.wanted.take().and_then(|(_, token)| token);
+        token.map(|token| Action::Reply(token, Answer::Refused(why.to_owned()))).into_iter().collect()
     }
 
     fn reason_to_save(
@@ -86,6 +90,7 @@ impl State {
                 pane.scrollback = known.scrollback.clone();
             }
         }
+        self.unsaved.clear();
         let capture = self.captures(now, live);
         self.texts.retain(|pane, _| live.vitals.contains_key(pane));
         // What was closed in this server is past: there is work in it again.
