@@ -26,19 +26,13 @@ impl State {
             return Vec::new();
         }
         let saved = self.base().map(|(_, head)| head.clone());
-        let shrunk =
-            saved.as_ref().is_some_and(|head| head.closed.is_none() && lacks(&head.server, &live.server))
-                || self
-                    .unsaved
-                    .iter()
-                    .any(|name| live.server.sessions.iter().all(|session| session.name != *name));
-        if shrunk {
+        if self.has_shrunk(&live) {
             let since = *self.shrunk_since.get_or_insert(now);
             return if now >= since + SETTLE { self.ask(Doubt::Shrunk) } else { Vec::new() };
         }
         self.shrunk_since = None;
         if live.server.sessions.is_empty() {
-            return self.nothing_to_save();
+            return self.refuse_wanted("the tmux server has no sessions, so there is nothing to save");
         }
         match self.reason_to_save(now, saved.as_deref(), &live) {
             Some(reason) => self.save(now, reason, &live),
@@ -46,8 +40,11 @@ impl State {
         }
     }
 
-    fn nothing_to_save(&mut self) -> Vec<Action> {
-        self.refuse_wanted("the tmux server has no sessions, so there is nothing to save")
+    /// Returns whether something is gone that the head has, or that was restored and is in no save yet.
+    pub(super) fn has_shrunk(&self, live: &Observation) -> bool {
+        let alive = |name: &String| live.server.sessions.iter().any(|session| session.name == *name);
+        let lacks_saved = self.base().is_some_and(|(_, head)| lacks(&head.server, &live.server));
+        lacks_saved || !self.unsaved.iter().all(alive)
     }
 
     /// Answers whoever waits for a save that will not be.
