@@ -228,10 +228,12 @@ fn store(dir: &Path) -> Result<StoreFact, Unknown> {
             let flaw = entry.content.as_ref().err()?;
             Some(format!("{}: {flaw}", entry.path.display()))
         });
+        let strangers = store.strangers()?.into_iter();
+        let strangers = strangers.map(|path| format!("{}: not called like a generation", path.display()));
         let existing = dir.ancestors().find(|dir| dir.exists()).unwrap_or(dir);
         Ok(StoreFact {
             newest,
-            flaws: flaws.collect(),
+            flaws: flaws.chain(strangers).collect(),
             writable: access(existing, AccessFlags::W_OK).is_ok(),
             free_bytes: statvfs(existing).ok().map(|fs| fs.blocks_available() * fs.fragment_size()),
         })
