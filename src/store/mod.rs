@@ -529,3 +529,6 @@ pub fn writer_of(dir: &Path) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
