@@ -29,14 +29,16 @@ impl SocketArguments {
         self.socket_name.is_none() && self.socket_path.is_none()
     }
 
+    /// Returns the socket that was said.
+    pub fn socket(&self) -> Option<TmuxSocket> {
+        let path = self.socket_path.clone().map(TmuxSocket::Path);
+        path.or_else(|| self.socket_name.clone().map(TmuxSocket::Name))
+    }
+
     /// Returns the settings with what was said on the command line in place of what is configured.
     #[must_use]
     pub fn over(&self, mut settings: Settings) -> Settings {
-        if let Some(path) = &self.socket_path {
-            settings.socket = TmuxSocket::Path(path.clone());
-        } else if let Some(name) = &self.socket_name {
-            settings.socket = TmuxSocket::Name(name.clone());
-        }
+        settings.socket = self.socket().unwrap_or(settings.socket);
         settings
     }
 }

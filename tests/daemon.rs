@@ -406,3 +406,22 @@ fn grouped_sessions_and_linked_windows_come_back_shared() {
     let distinct: std::collections::HashSet<_> = windows.iter().collect();
     assert_eq!(distinct.len(), 3, "{windows:?}");
 }
+
+#[test]
+fn doctor_looks_at_the_server_that_the_daemon_watches() {
+    let keeper = Keeper::start();
+    let server = |arguments: &[&str]| {
+        let output = keeper.ctl(&[&["doctor", "--json"], arguments].concat());
+        let doctor: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = doctor["checks"].as_array().unwrap().clone();
+        let check = checks.into_iter().find(|check| check["id"] == "server.running").unwrap();
+        (check["result"].as_str().unwrap().to_owned(), check["seen"].as_str().unwrap().to_owned())
+    };
+    // The configuration names another one, which does not run.
+    let watched = ("good".to_owned(), format!("pid {}", keeper.tmux.server_pid().unwrap()));
+    assert_eq!(server(&[]), watched);
+    keeper.configure("tmux = 7");
+    assert_eq!(server(&[]), watched, "the daemon still runs with what it has read before");
+    // What is said on the command line goes before both.
+    assert_eq!(server(&["-S", keeper.path("other").to_str().unwrap()]).0, "absent");
+}

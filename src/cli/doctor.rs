@@ -51,6 +51,7 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     let scene = Scene {
         places: &context.places,
         settings: settings.as_ref().map_err(Clone::clone),
+        socket: context.socket().await,
         program: &program,
     };
     let facts = gather(&scene).await;

@@ -95,16 +95,20 @@ impl Context {
         name.chain(path).collect()
     }
 
-    /// Returns the tmux and the socket that are meant: what the command line says, else what the daemon
-    /// watches, else what is configured.
+    /// Returns the socket that is meant, whatever is configured: what the command line says, else what the
+    /// daemon watches.
+    pub async fn socket(&self) -> Option<TmuxSocket> {
+        if !self.arguments.is_empty() {
+            return self.arguments.socket();
+        }
+        let keeper = client::connect(&self.places.bus_socket()).await.ok()?;
+        Some(TmuxSocket::Path(keeper.socket().await.ok()?.into()))
+    }
+
+    /// Returns the tmux and the socket that are meant.
     pub async fn tmux(&self) -> Result<Tmux, CliError> {
         let mut settings = self.settings()?;
-        if self.arguments.is_empty()
-            && let Ok(keeper) = client::connect(&self.places.bus_socket()).await
-            && let Ok(watched) = keeper.socket().await
-        {
-            settings.socket = TmuxSocket::Path(watched.into());
-        }
+        settings.socket = self.socket().await.unwrap_or(settings.socket);
         Ok(socket::tmux(&settings, &self.login())?)
     }
 

@@ -6,9 +6,6 @@ use crate::systemd::placement::Placement;
 
 use super::facts::{Facts, ServerFact};
 
-/// How long after the last snapshot something must be wrong with taking them, in seconds.
-const SNAPSHOT_AGE_MAX_SECS: i64 = 24 * 3600;
-
 /// How little space is too little, in bytes.
 const FREE_BYTES_MIN: u64 = 100 * 1024 * 1024;
 
@@ -159,7 +156,7 @@ fn config_valid(facts: &Facts) -> Finding {
     match &facts.config {
         Ok(()) => good("valid"),
         Err(why) => {
-            problem(why.as_str(), "the keeper does not start", "correct the file (man agent-keeper.toml)")
+            problem(why.as_str(), "the keeper does not start", "correct the file: man agent-keeper.toml")
         }
     }
 }
@@ -224,7 +221,7 @@ fn kill_user_processes(facts: &Facts) -> Finding {
         ServerFact::Running { placement: Ok(Placement::LogindSession(scope)), pid, .. } => problem(
             format!("KillUserProcesses hits you, and the server (pid {pid}) lives in {scope}"),
             "the next logout from that session kills the server with everything in it",
-            "end it when you can (tmux kill-server); the keeper starts the next one in a scope of its own",
+            "end it when you can; the keeper starts the next one in a scope of its own: tmux kill-server",
         ),
         _ => good("KillUserProcesses hits you, but not the server, which is not in a logind session"),
     }
@@ -287,7 +284,7 @@ fn server_place(facts: &Facts) -> Finding {
         Ok(Placement::LogindSession(scope)) => problem(
             format!("{scope}: it was started by a login shell"),
             "it counts as a part of that login: KillUserProcesses=yes ends it at logout, and your user manager's end does not wait for it",
-            "end it when you can (tmux kill-server); the keeper starts the next one in a scope of its own",
+            "end it when you can; the keeper starts the next one in a scope of its own: tmux kill-server",
         ),
         Err(why) => Finding::Unknown(why.clone()),
     }
@@ -320,44 +317,45 @@ fn destroy_unattached(facts: &Facts) -> Finding {
 fn store_readable(facts: &Facts) -> Finding {
     let store = match &facts.store {
         Ok(store) => store,
-        Err(why) => return problem(why.as_str(), "nothing can be saved or restored", "see the message"),
+        Err(why) => {
+            return problem(
+                why.as_str(),
+                "nothing can be saved or restored",
+                format!("look at it: ls -la {}", facts.state.display()),
+            );
+        }
     };
     if !store.flaws.is_empty() {
         return problem(
             store.flaws.join("; "),
             "these generations cannot be restored; the newest whole one is used",
-            "move the files away once you have copied what you want of them",
+            format!("move them away: mv {}/generations/FILE ~/", facts.state.display()),
         );
     }
     if !store.writable {
         return problem(
             "no permission to write",
             "nothing can be saved",
-            "correct the owner of the directory",
+            format!("sudo chown -R {} {}", facts.user, facts.state.display()),
         );
     }
     match store.free_bytes {
         Some(free) if free < FREE_BYTES_MIN => problem(
             format!("{} MB free", free / 1_000_000),
             "snapshots will fail",
-            "make space on its file system",
+            format!("make space on its file system: df -h {}", facts.state.display()),
         ),
         _ => good("whole"),
     }
 }
 
 fn store_fresh(facts: &Facts) -> Finding {
-    let sessions = matches!(&facts.server, ServerFact::Running { .. });
+    // Nothing is written while nothing changes, so its age says nothing.
     match facts.store.as_ref().ok().and_then(|store| store.newest) {
-        Some((generation, taken_at)) => {
-            let age = facts.now.as_second() - taken_at.as_second();
-            // Nothing is written while nothing changes, so an old one is only remarkable with a server.
-            if sessions && age > SNAPSHOT_AGE_MAX_SECS {
-                let seen = format!("generation {generation} is {} hours old", age / 3600);
-                return good(format!("{seen}; nothing has changed since"));
-            }
-            good(format!("generation {generation}"))
-        }
+        Some(generation) => good(format!("generation {generation}")),
         None => absent("no generation yet", "nothing until there is a session"),
     }
 }
+
+#[cfg(test)]
+mod tests;

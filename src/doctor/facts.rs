@@ -1,12 +1,11 @@
 //! Gathers what the checks look at. What could not be looked at stays "could not look".
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, Uid, User, access};
 
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, TmuxSocket};
 use crate::dbus::client;
 use crate::environment::{self, Login};
 use crate::logind::{LINGER_DIR, Logind, Policy};
@@ -30,8 +29,6 @@ pub type Unknown = String;
 pub struct Facts {
     /// The user's name.
     pub user: String,
-    /// When the facts were gathered.
-    pub now: Timestamp,
     /// Whether the machine was started by systemd (sd_booted(3)).
     pub systemd: bool,
     /// The version of the user's manager.
@@ -48,6 +45,8 @@ pub struct Facts {
     pub server: ServerFact,
     /// The daemon.
     pub keeper: KeeperFact,
+    /// Where the store is.
+    pub state: PathBuf,
     /// The store.
     pub store: Result<StoreFact, Unknown>,
 }
@@ -94,7 +93,7 @@ pub struct KeeperFact {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreFact {
     /// The newest good generation.
-    pub newest: Option<(Generation, Timestamp)>,
+    pub newest: Option<Generation>,
     /// Files that cannot be used, and why.
     pub flaws: Vec<String>,
     /// Whether we may write there.
@@ -110,6 +109,8 @@ pub struct Scene<'a> {
     pub places: &'a Places,
     /// The configuration, or why there is none.
     pub settings: Result<&'a Settings, Unknown>,
+    /// The socket that is meant, where somebody says so who knows better than the configuration.
+    pub socket: Option<TmuxSocket>,
     /// The `agent-keeper` program.
     pub program: &'a Path,
 }
@@ -120,12 +121,8 @@ pub async fn gather(scene: &Scene<'_>) -> Facts {
     let user = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
     let manager = user_manager().await;
     let login = environment::login(scene.program).await;
-    let defaults = config::Settings::check(config::Fragment::default());
-    let settings = scene.settings.clone().ok().or(defaults.as_ref().ok());
-    let tmux = settings.map(|settings| socket::tmux(settings, &login).map_err(|error| error.to_string()));
-    let tmux = tmux.unwrap_or_else(|| Err("no settings".to_owned()));
+    let tmux = tmux(scene, &login);
     Facts {
-        now: Timestamp::now(),
         systemd: sd_notify::booted().unwrap_or(false),
         policy: logout_policy(uid.as_raw(), &user).await,
         user,
@@ -141,8 +138,17 @@ pub async fn gather(scene: &Scene<'_>) -> Facts {
             Ok(manager) => manager.version().await.map_err(|error| error.to_string()),
             Err(why) => Err(why.clone()),
         },
+        state: scene.places.state.clone(),
         store: store(&scene.places.state),
     }
+}
+
+/// Returns a client for the socket that is meant; without a configuration, with the defaults.
+fn tmux(scene: &Scene<'_>, login: &Login) -> Result<Tmux, Unknown> {
+    let configured = scene.settings.clone().cloned();
+    let mut settings = configured.or_else(|_| Settings::check(config::Fragment::default()))?;
+    settings.socket = scene.socket.clone().unwrap_or(settings.socket);
+    socket::tmux(&settings, login).map_err(|error| error.to_string())
 }
 
 async fn user_manager() -> Result<Manager, Unknown> {
@@ -220,18 +226,17 @@ fn store(dir: &Path) -> Result<StoreFact, Unknown> {
     let look = || -> Result<StoreFact, StoreError> {
         let store = Store::open(dir)?;
         let entries = store.entries()?;
-        let newest = entries.iter().rev().find_map(|entry| {
-            let snapshot = entry.content.as_ref().ok()?;
-            Some((entry.generation, snapshot.taken_at))
-        });
+        let newest = entries.iter().rfind(|entry| entry.content.is_ok()).map(|entry| entry.generation);
         let flaws = entries.iter().filter_map(|entry| {
             let flaw = entry.content.as_ref().err()?;
             Some(format!("{}: {flaw}", entry.path.display()))
         });
+        let strangers = store.strangers()?.into_iter();
+        let strangers = strangers.map(|path| format!("{}: not called like a generation", path.display()));
         let existing = dir.ancestors().find(|dir| dir.exists()).unwrap_or(dir);
         Ok(StoreFact {
             newest,
-            flaws: flaws.collect(),
+            flaws: flaws.chain(strangers).collect(),
             writable: access(existing, AccessFlags::W_OK).is_ok(),
             free_bytes: statvfs(existing).ok().map(|fs| fs.blocks_available() * fs.fragment_size()),
         })

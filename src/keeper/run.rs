@@ -129,6 +129,9 @@ fn initial_state(startup: &Startup) -> Result<State, StoreError> {
             warn!(generation = entry.generation, path = %entry.path.display(), "passing over a generation: {flaw}");
         }
     }
+    for path in &newest.strangers {
+        warn!(path = %path.display(), "not called like a generation, and left alone");
+    }
     if let Some((generation, snapshot)) = &newest.good {
         let counts = describe_counts(snapshot.server.counts());
         info!(generation, taken_at = %snapshot.taken_at, "the newest good generation has {counts}");

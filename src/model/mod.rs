@@ -4,6 +4,8 @@
 
 mod bytes;
 mod ids;
+#[cfg(test)]
+pub(crate) mod sample;
 mod server;
 mod snapshot;
 mod start;

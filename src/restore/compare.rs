@@ -113,6 +113,11 @@ fn compare_session(to: &mut Comparison, links: &mut Links, saved: &Session, foun
             None => to.missing(&place, "window", fields_of_window(window)),
         }
     }
+    let known = |index: u32| saved.windows.iter().any(|window| window.index == index);
+    for further in found.windows.iter().filter(|window| !known(window.index)) {
+        to.fields += 1;
+        to.differ(&format!("{place}:{}", further.index), "window", "missing".into(), "there".into());
+    }
 }
 
 fn compare_window(to: &mut Comparison, links: &mut Links, place: &str, saved: &Window, found: &Window) {
@@ -164,3 +169,6 @@ fn essence(program: &Program) -> Vec<(&ByteString, &[ByteString])> {
     };
     own.into_iter().chain(job).map(|process| (&process.exe, process.argv.as_slice())).collect()
 }
+
+#[cfg(test)]
+mod tests;

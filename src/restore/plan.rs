@@ -176,3 +176,6 @@ pub fn plan_unasked(generation: Generation, saved: &Snapshot, live: Option<&Serv
         None => plan(generation, saved, live, &Selection::default()).unwrap_or(nothing),
     }
 }
+
+#[cfg(test)]
+mod tests;

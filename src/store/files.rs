@@ -5,6 +5,7 @@
 //! may be lost although a second flush of the same file would succeed ("Can Applications Recover from
 //! fsync Failures?", USENIX ATC 2020), so a failed file is thrown away and never flushed again.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -14,7 +15,7 @@ use tempfile::NamedTempFile;
 use super::StoreError;
 
 /// How new files are called until they are whole; leftovers of an interrupted run start with it too.
-pub(super) const TEMPORARY_PREFIX: &str = ".new-";
+const TEMPORARY_PREFIX: &str = ".new-";
 
 /// Writes a file so that after a crash the directory holds either all of it or what was there before.
 /// The caller flushes the directory with [`sync_dir`].
@@ -43,11 +44,15 @@ pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Returns whether a file of this name is being written, or was when its writer was interrupted.
+pub(super) fn is_temporary(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes())
+}
+
 /// Removes what interrupted writes have left in a directory.
 pub(super) fn remove_leftovers(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let leftover = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes());
-        if leftover {
+        if is_temporary(&entry.file_name()) {
             // One that cannot be removed costs a little space and nothing else.
             let _ = fs::remove_file(entry.path());
         }

@@ -15,9 +15,13 @@
 //! 61 %, and both returned wrong values after bit flips.)
 //!
 //! A generation exists once its file has its final name; its objects are on the disk before that. The
-//! newest one that verifies is the one that counts. Nothing that cannot be read is ever removed.
+//! newest one that verifies is the one that counts, unless it is empty without saying that everything was
+//! closed. Generations that cannot be read, and files with other names beside them, are never removed, nor
+//! is any object while there are such. An object that cannot be read is written again when its text, which
+//! its name proves, turns up again.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -124,6 +128,8 @@ pub struct Newest {
     pub good: Option<(Generation, Snapshot)>,
     /// Newer ones that cannot be read.
     pub passed_over: Vec<Entry>,
+    /// Files among the generations that are not called like one.
+    pub strangers: Vec<PathBuf>,
 }
 
 /// A store to read from. Any number of processes may read while one writes.
@@ -165,7 +171,7 @@ impl Store {
     }
 
     fn generation_path(&self, generation: Generation) -> PathBuf {
-        self.generations_dir().join(format!("{generation:08}.json.zst"))
+        self.generations_dir().join(generation_name(generation))
     }
 
     fn object_path(&self, id: ObjectId) -> PathBuf {
@@ -175,18 +181,31 @@ impl Store {
 
     /// Returns the numbers of all generations, whatever state they are in, oldest first.
     pub fn numbers(&self) -> Result<Vec<Generation>, StoreError> {
+        Ok(self.listing()?.0)
+    }
+
+    /// Returns the files among the generations that are not called like one.
+    pub fn strangers(&self) -> Result<Vec<PathBuf>, StoreError> {
+        Ok(self.listing()?.1)
+    }
+
+    fn listing(&self) -> Result<(Vec<Generation>, Vec<PathBuf>), StoreError> {
         let dir = self.generations_dir();
+        let (mut numbers, mut strangers) = (Vec::new(), Vec::new());
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((numbers, strangers)),
             Err(error) => return Err(StoreError::io("list", &dir, error)),
         };
-        let mut numbers: Vec<Generation> = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json.zst")?.parse().ok())
-            .collect();
+        for entry in entries.flatten().filter(|entry| !files::is_temporary(&entry.file_name())) {
+            match generation_of(&entry.file_name()) {
+                Some(generation) => numbers.push(generation),
+                None => strangers.push(entry.path()),
+            }
+        }
         numbers.sort_unstable();
-        Ok(numbers)
+        strangers.sort_unstable();
+        Ok((numbers, strangers))
     }
 
     /// Reads every generation, oldest first.
@@ -212,9 +231,10 @@ impl Store {
         entry.content.map_err(|flaw| StoreError::Flaw { path: entry.path, flaw })
     }
 
-    /// Returns the newest generation that verifies, and those newer ones that had to be passed over.
+    /// Returns the newest generation that verifies, and those newer ones that had to be passed over. One
+    /// without sessions counts only if it says that the user closed them.
     pub fn newest(&self) -> Result<Newest, StoreError> {
-        self.newest_where(|_| true)
+        self.newest_where(|snapshot| snapshot.closed.is_some() || !snapshot.server.sessions.is_empty())
     }
 
     /// Returns the newest generation that verifies and holds sessions: what a restore by hand uses.
@@ -223,8 +243,9 @@ impl Store {
     }
 
     fn newest_where(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<Newest, StoreError> {
-        let mut newest = Newest::default();
-        for generation in self.numbers()?.into_iter().rev() {
+        let (numbers, strangers) = self.listing()?;
+        let mut newest = Newest { strangers, ..Newest::default() };
+        for generation in numbers.into_iter().rev() {
             let mut entry = self.entry(generation);
             match &mut entry.content {
                 Ok(snapshot) if !wanted(snapshot) => {}
@@ -252,6 +273,11 @@ impl Store {
         Ok(plain)
     }
 
+    fn holds(&self, path: &Path, bytes: &[u8]) -> bool {
+        files::read_bounded(path, FILE_BYTES_MAX)
+            .is_ok_and(|file| format::decompress(&file).is_ok_and(|found| found == bytes))
+    }
+
     /// Reads the text of a pane. Pieces that cannot be read are left out and named.
     pub fn text(&self, scrollback: &Scrollback) -> (Vec<u8>, Vec<StoreError>) {
         let mut text = Vec::new();
@@ -275,12 +301,27 @@ impl Store {
     }
 
     fn objects(&self) -> Vec<StoredObject> {
-        let shelves = fs::read_dir(self.dir.join("objects")).into_iter().flatten().flatten();
-        shelves
-            .flat_map(|shelf| fs::read_dir(shelf.path()).into_iter().flatten().flatten())
+        self.shelves()
+            .flat_map(|shelf| fs::read_dir(shelf).into_iter().flatten().flatten())
             .filter_map(stored_object)
             .collect()
     }
+
+    /// Returns the directories that objects are in.
+    fn shelves(&self) -> impl Iterator<Item = PathBuf> {
+        fs::read_dir(self.dir.join("objects")).into_iter().flatten().flatten().map(|shelf| shelf.path())
+    }
+}
+
+fn generation_name(generation: Generation) -> String {
+    format!("{generation:08}.json.zst")
+}
+
+/// Returns the number of a generation by the exact name of its file. The last number there is is none,
+/// because none could follow it.
+fn generation_of(name: &OsStr) -> Option<Generation> {
+    let generation = name.to_str()?.strip_suffix(".json.zst")?.parse().ok()?;
+    (generation < Generation::MAX && name == generation_name(generation).as_str()).then_some(generation)
 }
 
 struct StoredObject {
@@ -325,6 +366,7 @@ impl Writer {
         }
         files::remove_leftovers(&store.dir);
         files::remove_leftovers(&store.generations_dir());
+        store.shelves().for_each(|shelf| files::remove_leftovers(&shelf));
         files::sync_dir(&store.dir)?;
         Ok(Self { store, _lock: lock, unflushed: Mutex::default(), numbering: Mutex::default() })
     }
@@ -339,11 +381,11 @@ impl Writer {
         self.unflushed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Saves an object unless it is there already.
+    /// Saves an object unless it is there already. One that is damaged is replaced by what it was.
     pub fn put(&self, bytes: &[u8]) -> Result<ObjectId, StoreError> {
         let id = object_id(bytes);
         let path = self.store.object_path(id);
-        if fs::metadata(&path).is_ok_and(|meta| meta.len() > 0) {
+        if self.store.holds(&path, bytes) {
             // Its age decides when it may go, so it starts anew.
             let _ = File::options().append(true).open(&path).and_then(|f| f.set_modified(SystemTime::now()));
             return Ok(id);
@@ -386,11 +428,11 @@ impl Writer {
     }
 
     /// Removes generations that no rule keeps and objects that nothing names any more, and returns how
-    /// many of each. What cannot be read is neither counted nor removed, and while there is any such
-    /// generation no object is removed, because it may name it.
+    /// many of each. Generations that cannot be read and strangers among them are neither counted nor
+    /// removed, and while there is any no object is removed, because it may name it.
     pub fn prune(&self, keep: &Retention) -> Result<(usize, usize), StoreError> {
         let entries = self.store.entries()?;
-        let whole = entries.iter().all(|entry| entry.content.is_ok());
+        let whole = self.store.strangers()?.is_empty() && entries.iter().all(|entry| entry.content.is_ok());
         let going: HashSet<Generation> = retention_of(&entries, keep)
             .into_iter()
             .filter(|(_, reasons)| reasons.is_empty())
@@ -487,3 +529,6 @@ pub fn writer_of(dir: &Path) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

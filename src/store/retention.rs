@@ -79,7 +79,8 @@ pub fn decide(candidates: &[Candidate], keep: &Retention) -> Vec<(Generation, Ve
     newest_first.sort_by_key(|candidate| std::cmp::Reverse(candidate.generation));
     let latest = newest_first.iter().find(|candidate| candidate.restorable).map(|c| c.generation);
     let mut rules = [
-        Buckets::new(KeepReason::Newest, keep.newest),
+        // The newest one says what happened last, also when that was that everything was closed.
+        Buckets::new(KeepReason::Newest, keep.newest.max(1)),
         Buckets::new(KeepReason::Hourly, keep.hourly),
         Buckets::new(KeepReason::Daily, keep.daily),
         Buckets::new(KeepReason::Weekly, keep.weekly),
@@ -175,18 +176,45 @@ mod tests {
         assert_eq!(kept(&all, &Retention { newest: 1, ..NOTHING }), [3, 1]);
     }
 
+    fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
+        let one = (0i64..10_000_000, 0u32..9, any::<bool>());
+        proptest::collection::vec(one, 0..200).prop_map(|rows| {
+            let number = |(n, (second, life, restorable))| Candidate {
+                restorable,
+                ..candidate(n as Generation, second, life)
+            };
+            rows.into_iter().enumerate().map(number).collect()
+        })
+    }
+
+    fn rules() -> impl Strategy<Value = Retention> {
+        (0usize..9, 0usize..9, 0usize..9, 0usize..9, 0usize..9).prop_map(
+            |(newest, hourly, daily, weekly, lives)| Retention { newest, hourly, daily, weekly, lives },
+        )
+    }
+
     proptest! {
         #[test]
-        fn every_candidate_is_decided_once_and_few_are_kept(
-            seconds in proptest::collection::vec(0i64..10_000_000, 0..200)
-        ) {
-            let all: Vec<Candidate> =
-                seconds.iter().enumerate().map(|(n, s)| candidate(n as u64, *s, n as u32 / 7)).collect();
-            let keep = Retention { newest: 5, hourly: 4, daily: 3, weekly: 2, lives: 2 };
+        fn few_are_kept_and_always_those_that_matter(all in candidates(), keep in rules()) {
             let decided = decide(&all, &keep);
             prop_assert_eq!(decided.len(), all.len());
-            prop_assert!(kept(&all, &keep).len() <= 5 + 4 + 3 + 2 + 2 + 1);
-            prop_assert_eq!(decided.iter().any(|(_, why)| why.contains(&KeepReason::Latest)), !all.is_empty());
+            let kept = kept(&all, &keep);
+            let Retention { newest, hourly, daily, weekly, lives } = keep;
+            prop_assert!(kept.len() <= 1 + newest.max(1) + hourly + daily + weekly + lives);
+            let last = all.last().map(|candidate| candidate.generation);
+            prop_assert_eq!(kept.iter().copied().max(), last);
+            let last_good = all.iter().rfind(|candidate| candidate.restorable).map(|c| c.generation);
+            let latest = decided.iter().find(|(_, why)| why.contains(&KeepReason::Latest)).map(|(n, _)| *n);
+            prop_assert_eq!(latest, last_good);
+        }
+
+        /// What a clean-up keeps, the next one keeps too: otherwise cleaning up often would lose the past.
+        #[test]
+        fn cleaning_up_twice_removes_no_more(all in candidates(), keep in rules()) {
+            let once = kept(&all, &keep);
+            let rest: Vec<Candidate> =
+                all.into_iter().filter(|candidate| once.contains(&candidate.generation)).collect();
+            prop_assert_eq!(kept(&rest, &keep), once);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::{Closed, Reason, ServerId};
 
 use super::super::action::Action;
-use super::super::event::{Answer, Ending};
+use super::super::event::Ending;
 use super::{Doubt, Phase, State};
 
 impl State {
@@ -46,10 +46,7 @@ impl State {
             return self.last_look(now);
         }
         match (doubt, yes) {
-            (_, true) => {
-                self.phase = Phase::Frozen(now);
-                Vec::new()
-            }
+            (_, true) => self.freeze(now),
             (Doubt::Frozen, false) => self.thaw(),
             // Asked before something happened that says more than the answer does.
             (_, false) if matches!(self.phase, Phase::Frozen(_)) => Vec::new(),
@@ -66,17 +63,16 @@ impl State {
 
     fn seek_again(&mut self) -> Vec<Action> {
         self.live = None;
-        self.vanished = 0;
+        self.unsaved.clear();
+        self.vanished_since = None;
         self.shrunk_since = None;
         self.phase = Phase::Seeking;
-        let asked = self.wanted.take().and_then(|(_, token)| token);
-        let why = "the tmux server ended".to_owned();
-        let reply = asked.map(|token| Action::Reply(token, Answer::Refused(why)));
-        reply.into_iter().chain(self.look()).collect()
+        [self.refuse_wanted("the tmux server ended"), self.look()].concat()
     }
 
     fn accept_shrinking(&mut self, now: Duration) -> Vec<Action> {
         self.shrunk_since = None;
+        self.unsaved.clear();
         let Some(live) = self.live.clone().filter(|_| self.phase == Phase::Watching && self.saving.is_none())
         else {
             return Vec::new();

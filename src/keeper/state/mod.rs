@@ -27,6 +27,10 @@ use texts::KnownText;
 /// panes, server and keeper end within this time of each other, and that must not look like intent.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// How long a server that nobody saw end may be gone before it counts as lost. The client that waits for
+/// its end needs up to [`GOODBYE_MAX`](super::perform) to say how it ended.
+const VANISHED_MAX: Duration = Duration::from_secs(8);
+
 /// How often a keeper that has stopped for a shutdown asks whether there still is one.
 const FROZEN_ASK_EVERY: Duration = Duration::from_secs(30);
 
@@ -100,12 +104,14 @@ pub struct State {
     /// Whether the save that is under way is the last one.
     last_saving: bool,
     doubt: Option<Doubt>,
-    /// Since when something that the head has is gone.
+    /// The sessions that were restored and are in no save yet.
+    unsaved: Vec<String>,
+    /// Since when something that the head has, or that was restored, is gone.
     shrunk_since: Option<Duration>,
     /// When a save last covered what only prints.
     output_saved_at: Option<Duration>,
-    /// Looks in a row that found no server although none was seen to end.
-    vanished: u32,
+    /// Since when looks find no server although none was seen to end.
+    vanished_since: Option<Duration>,
     foundings: VecDeque<Duration>,
     /// A save that must happen whether or not anything changed, and who waits for it.
     wanted: Option<(Reason, Option<Token>)>,
@@ -138,9 +144,10 @@ impl State {
             restoring: false,
             last_saving: false,
             doubt: None,
+            unsaved: Vec::new(),
             shrunk_since: None,
             output_saved_at: None,
-            vanished: 0,
+            vanished_since: None,
             foundings: VecDeque::new(),
             wanted: None,
             saving_for: None,
@@ -227,7 +234,7 @@ impl State {
             return self.saw_nothing(now);
         }
         self.problem = None;
-        self.vanished = 0;
+        self.vanished_since = None;
         let mut actions = Vec::new();
         let known = self.live.as_ref().is_some_and(|live| live.server.id == id);
         if !known {
@@ -259,22 +266,25 @@ impl State {
     /// Returns whether another server is watched and its end has still to be told, or believed.
     fn has_predecessor(&self, id: &ServerId) -> bool {
         let watching = matches!(self.phase, Phase::Watching | Phase::Restoring | Phase::Ended(_));
-        watching && self.live.as_ref().is_some_and(|live| live.server.id != *id)
+        (watching || self.doubt.is_some()) && self.live.as_ref().is_some_and(|live| live.server.id != *id)
     }
 
     fn saw_nothing(&mut self, now: Duration) -> Vec<Action> {
         match self.phase {
             Phase::Seeking => {
                 self.live = None;
-                self.consider_founding(now)
+                [self.refuse_wanted("there is no tmux server"), self.consider_founding(now)].concat()
             }
             Phase::Watching => {
                 // The client that waits for the end says how it ended, and will do so in a moment. If it
                 // does not, nobody knows, and what is not known to be closed is lost.
-                self.vanished += 1;
-                if self.vanished < 3 { Vec::new() } else { self.ask(Doubt::Lost) }
+                let since = *self.vanished_since.get_or_insert(now);
+                if now < since + VANISHED_MAX { Vec::new() } else { self.ask(Doubt::Lost) }
             }
             _ => Vec::new(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,8 @@ impl State {
 
     pub(super) fn restored(&mut self, now: Duration, generation: Generation, report: Report) -> Vec<Action> {
         self.restoring = false;
+        let made = report.sessions.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)));
+        self.unsaved = made.map(|(name, _)| name.clone()).collect();
         self.restore_problem = (!report.complete()).then(|| {
             let names: Vec<&str> = report
                 .sessions

@@ -26,15 +26,13 @@ impl State {
             return Vec::new();
         }
         let saved = self.base().map(|(_, head)| head.clone());
-        let shrunk =
-            saved.as_ref().is_some_and(|head| head.closed.is_none() && lacks(&head.server, &live.server));
-        if shrunk {
+        if self.has_shrunk(&live) {
             let since = *self.shrunk_since.get_or_insert(now);
             return if now >= since + SETTLE { self.ask(Doubt::Shrunk) } else { Vec::new() };
         }
         self.shrunk_since = None;
         if live.server.sessions.is_empty() {
-            return self.nothing_to_save();
+            return self.refuse_wanted("the tmux server has no sessions, so there is nothing to save");
         }
         match self.reason_to_save(now, saved.as_deref(), &live) {
             Some(reason) => self.save(now, reason, &live),
@@ -42,14 +40,17 @@ impl State {
         }
     }
 
-    fn nothing_to_save(&mut self) -> Vec<Action> {
-        match self.wanted.take() {
-            Some((_, Some(token))) => {
-                let why = "the tmux server has no sessions, so there is nothing to save".to_owned();
-                vec![Action::Reply(token, Answer::Refused(why))]
-            }
-            _ => Vec::new(),
-        }
+    /// Returns whether something is gone that the head has, or that was restored and is in no save yet.
+    pub(super) fn has_shrunk(&self, live: &Observation) -> bool {
+        let alive = |name: &String| live.server.sessions.iter().any(|session| session.name == *name);
+        let lacks_saved = self.base().is_some_and(|(_, head)| lacks(&head.server, &live.server));
+        lacks_saved || !self.unsaved.iter().all(alive)
+    }
+
+    /// Answers whoever waits for a save that will not be.
+    pub(super) fn refuse_wanted(&mut self, why: &str) -> Vec<Action> {
+        let token = self.wanted.take().and_then(|(_, token)| token);
+        token.map(|token| Action::Reply(token, Answer::Refused(why.to_owned()))).into_iter().collect()
     }
 
     fn reason_to_save(
@@ -86,6 +87,7 @@ impl State {
                 pane.scrollback = known.scrollback.clone();
             }
         }
+        self.unsaved.clear();
         let capture = self.captures(now, live);
         self.texts.retain(|pane, _| live.vitals.contains_key(pane));
         // What was closed in this server is past: there is work in it again.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::model::Reason;
 
 use super::super::action::Action;
-use super::super::changes::lacks;
 use super::{Doubt, Phase, State, Then};
 
 /// How long the last look and the last save may take before we end without them.
@@ -69,9 +68,8 @@ impl State {
         let Some(live) = self.live.clone() else {
             return self.finish_now(now);
         };
-        let saved = self.base().map(|(_, head)| head.clone());
-        let shrunk = saved.as_ref().is_some_and(|head| lacks(&head.server, &live.server));
-        let lacking = saved.is_none() && self.restore_problem.is_some();
+        let shrunk = self.has_shrunk(&live);
+        let lacking = self.base().is_none() && (self.restore_problem.is_some() || !self.trust_last_look);
         let unknown = self.reconciled.as_ref() != Some(&live.server.id);
         let empty = live.server.sessions.is_empty();
         if empty || unknown || lacking || (shrunk && !self.trust_last_look) {
@@ -91,10 +89,12 @@ impl State {
     pub(super) fn finish(&mut self, now: Duration, then: Then) -> Vec<Action> {
         match then {
             Then::Exit => vec![Action::Exit],
-            Then::Freeze => {
-                self.phase = Phase::Frozen(now);
-                vec![Action::ReleaseShutdown]
-            }
+            Then::Freeze => [self.freeze(now), vec![Action::ReleaseShutdown]].concat(),
         }
+    }
+
+    pub(super) fn freeze(&mut self, now: Duration) -> Vec<Action> {
+        self.phase = Phase::Frozen(now);
+        self.refuse_wanted("everything is going down")
     }
 }

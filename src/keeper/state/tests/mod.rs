@@ -1,0 +1,62 @@
+//! What is decided: a table of stories, and a world in which anything may happen at any time.
+
+use super::*;
+
+use std::fmt::Write;
+
+use crate::keeper::action::SaveJob;
+use crate::keeper::event::{Answer, Asked, Ending, Saved, Text};
+use crate::model::{Closed, Scrollback, Server, sample};
+use crate::restore::execute::{Outcome, Report};
+use crate::restore::plan::Selection;
+use crate::tmux::observe::{OutputMark, Vitals};
+
+mod stories;
+mod world;
+
+const POLICY: Policy =
+    Policy { found: true, restore: true, output_interval: Duration::from_secs(5), scrollback: true };
+
+/// Returns what a look at a server sees; every pane has printed `printed` lines.
+fn observation(server: Server, printed: u64) -> Arc<Observation> {
+    let output = OutputMark { history: printed, cursor: (0, 0), activity: 0 };
+    let vitals = Vitals { pid: 0, dead: false, alternate: false, waiting: false, output };
+    let vitals = server.panes().map(|(_, _, pane)| (pane.id, vitals)).collect();
+    Arc::new(Observation { server, vitals, attached: HashMap::new() })
+}
+
+/// Returns the actions but for what is only published, as a person would tell them.
+fn told(actions: &[Action]) -> String {
+    let words = actions.iter().filter_map(|action| {
+        Some(match action {
+            Action::Look => "look".to_owned(),
+            Action::AwaitEnd(id) => format!("await end of {}", id.pid),
+            Action::AskGoingDown => "ask".to_owned(),
+            Action::Found => "found".to_owned(),
+            Action::Save(job) => told_save(job),
+            Action::Restore(plan) => {
+                let names: Vec<&str> = plan.steps.iter().map(|step| step.session.name.as_str()).collect();
+                format!("restore {}", names.join("+"))
+            }
+            Action::Reply(token, Answer::Snapshot(generation)) => {
+                format!("tell {token} snapshot {generation}")
+            }
+            Action::Reply(token, Answer::Restored(..)) => format!("tell {token} restored"),
+            Action::Reply(token, Answer::Unknown(_)) => format!("tell {token} unknown"),
+            Action::Reply(token, Answer::Refused(_)) => format!("refuse {token}"),
+            Action::Publish(_) => return None,
+            Action::HoldShutdown => "hold".to_owned(),
+            Action::ReleaseShutdown => "release".to_owned(),
+            Action::Exit => "exit".to_owned(),
+        })
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn told_save(job: &SaveJob) -> String {
+    let mut words = format!("save {}", job.reason.word());
+    for session in &job.server.sessions {
+        let _ = write!(words, " {}", session.name);
+    }
+    words
+}
