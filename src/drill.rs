@@ -176,7 +176,8 @@ fn counterpart(server: &Server, session: &Session, window: &Window, pane: &Pane)
 /// Returns a snapshot to hold a drill with where none has been taken yet, and puts its text into a
 /// store.
 pub fn sample(writer: &Writer) -> Result<Snapshot, StoreError> {
-    let text: String = (1..=200).map(|n| format!("line {n} \x1b[3{}mof a sample\x1b[39m\n", n % 8)).collect();
+    // The colour ends within the line: where it ends with the line, tmux says so at the start of the next.
+    let text: String = (1..=200).map(|n| format!("line {n} \x1b[3{}mof\x1b[39m a sample\n", n % 8)).collect();
     let scrollback = writer.put_text(text.as_bytes())?;
     let pane = |id: u32, directory: &str, program: Program, scrollback: &Scrollback| Pane {
         id: PaneId(id),
