@@ -95,9 +95,9 @@ impl Context {
         name.chain(path).collect()
     }
 
-    /// Returns the tmux and the socket that are meant: what the command line says, else what the daemon
+    /// Returns the settings with the socket that is meant: what the command line says, else what the daemon
     /// watches, else what is configured.
-    pub async fn tmux(&self) -> Result<Tmux, CliError> {
+    pub async fn settings_of_keeper(&self) -> Result<Settings, CliError> {
         let mut settings = self.settings()?;
         if self.arguments.is_empty()
             && let Ok(keeper) = client::connect(&self.places.bus_socket()).await
@@ -105,7 +105,19 @@ impl Context {
         {
             settings.socket = TmuxSocket::Path(watched.into());
         }
-        Ok(socket::tmux(&settings, &self.login())?)
+        Ok(settings)
+    }
+
+    /// Returns the tmux and the socket that are meant.
+    pub async fn tmux(&self) -> Result<Tmux, CliError> {
+        Ok(socket::tmux(&self.settings_of_keeper().await?, &self.login())?)
+    }
+
+    /// Like [`Context::tmux`], and refuses one that is too old.
+    pub async fn usable_tmux(&self) -> Result<Tmux, CliError> {
+        let tmux = self.tmux().await?;
+        tmux.check_version().await?;
+        Ok(tmux)
     }
 
     /// Reaches the daemon. With a socket on the command line it must be that socket's.
