@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::cause::in_words;
 use crate::environment::Login;
 use crate::model::{
     ByteString, Generation, Pane, PaneId, Process, Program, Scrollback, Server, ServerId, Session, SessionId,
@@ -125,10 +126,7 @@ impl Drillmaster<'_> {
 
 fn copy_texts(snapshot: &Snapshot, from: &Store, to: &Writer) -> Vec<String> {
     let wanted = snapshot.server.panes().flat_map(|(_, _, pane)| &pane.scrollback.chunks);
-    wanted
-        .filter_map(|id| from.object(*id).and_then(|text| to.put(&text)).err())
-        .map(|error| error.to_string())
-        .collect()
+    wanted.filter_map(|id| from.object(*id).and_then(|text| to.put(&text)).err()).map(in_words).collect()
 }
 
 /// Compares until nothing differs, or until the panes have had time enough to show their text.

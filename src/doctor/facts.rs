@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, Uid, User, access};
 
+use crate::cause::in_words;
 use crate::config::{self, Settings};
 use crate::dbus::client;
 use crate::environment::{self, Login};
@@ -160,7 +161,7 @@ async fn logout_policy(uid: u32, user: &str) -> Result<Policy, Unknown> {
 
 async fn version(tmux: &Result<Tmux, Unknown>, login: &Login) -> Result<String, Unknown> {
     let tmux = tmux.as_ref().map_err(Clone::clone)?;
-    let version = tmux.check_version().await.map_err(|error| error.to_string())?;
+    let version = tmux.check_version().await.map_err(in_words)?;
     let program = login.find_program(tmux.program());
     Ok(format!("{version} ({})", program.display()))
 }
@@ -186,7 +187,7 @@ async fn server(tmux: &Tmux) -> ServerFact {
                 None => ServerFact::None,
             }
         }
-        Err(error) => ServerFact::Unknown(error.to_string()),
+        Err(error) => ServerFact::Unknown(in_words(error)),
     }
 }
 
@@ -236,5 +237,5 @@ fn store(dir: &Path) -> Result<StoreFact, Unknown> {
             free_bytes: statvfs(existing).ok().map(|fs| fs.blocks_available() * fs.fragment_size()),
         })
     };
-    look().map_err(|error| error.to_string())
+    look().map_err(in_words)
 }

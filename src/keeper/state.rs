@@ -131,7 +131,11 @@ pub struct State {
     restoring_for: Option<(Token, Vec<Skip>)>,
     /// Whether what is gone at the last look is gone because the user closed it.
     trust_last_look: bool,
+    /// What was wrong at the last look.
     problem: Option<String>,
+    /// Why the last save failed; stays until one succeeds.
+    save_problem: Option<String>,
+    /// What the last restore could not bring back.
     restore_problem: Option<String>,
     published: Summary,
 }
@@ -168,6 +172,7 @@ impl State {
             restoring_for: None,
             trust_last_look: false,
             problem: None,
+            save_problem: None,
             restore_problem: None,
             published: Summary::default(),
         }
@@ -211,7 +216,11 @@ impl State {
             server: live.map(|live| live.server.id.pid),
             counts: live.map(|live| live.server.counts()).unwrap_or_default(),
             head: self.head.as_ref().map(|(generation, head)| (*generation, head.taken_at)),
-            problem: self.problem.clone().or_else(|| self.restore_problem.clone()),
+            problem: [&self.problem, &self.save_problem, &self.restore_problem]
+                .into_iter()
+                .flatten()
+                .next()
+                .cloned(),
         }
     }
 
@@ -394,7 +403,7 @@ impl State {
                 .map(|(name, _)| name.as_str())
                 .collect();
             format!(
-                "not all of generation {generation} came back: {}; try: keeperctl restore {generation}",
+                "not all of snapshot {generation} came back: {}; try: keeperctl restore {generation}",
                 names.join(", ")
             )
         });
@@ -555,14 +564,14 @@ impl State {
             Ok(saved) => {
                 self.learn_texts(now, &saved);
                 self.head = saved.head.or_else(|| self.head.take());
-                self.problem = None;
+                self.save_problem = None;
                 match &self.head {
                     Some((generation, _)) => Answer::Snapshot(*generation),
                     None => Answer::Refused("nothing was saved".to_owned()),
                 }
             }
             Err(why) => {
-                self.problem = Some(format!("the last snapshot failed: {why}"));
+                self.save_problem = Some(format!("the last snapshot failed: {why}"));
                 Answer::Refused(why)
             }
         };
