@@ -89,7 +89,7 @@ pub enum StoreError {
         pid: String,
     },
     /// There is no such generation.
-    #[error("there is no generation {generation} in {}", path.display())]
+    #[error("there is no snapshot {generation} in {}", path.display())]
     NoGeneration {
         /// The one that was asked for.
         generation: Generation,
@@ -99,6 +99,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns whether this can be gone without anybody having mended it: a full disk, a home directory that
+    /// is not mounted yet.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, StoreError::Io { .. } | StoreError::Place(PlaceError::Make { .. }))
+    }
+
     fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { doing, path: path.to_owned(), source }
     }
@@ -165,7 +171,7 @@ impl Store {
     }
 
     fn generation_path(&self, generation: Generation) -> PathBuf {
-        self.generations_dir().join(format!("{generation:08}.json.zst"))
+        self.generations_dir().join(generation_file(generation))
     }
 
     fn object_path(&self, id: ObjectId) -> PathBuf {
@@ -181,10 +187,8 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(StoreError::io("list", &dir, error)),
         };
-        let mut numbers: Vec<Generation> = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json.zst")?.parse().ok())
-            .collect();
+        let mut numbers: Vec<Generation> =
+            entries.flatten().filter_map(|entry| generation_of(entry.file_name().to_str()?)).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -281,6 +285,16 @@ impl Store {
             .filter_map(stored_object)
             .collect()
     }
+}
+
+fn generation_file(generation: Generation) -> String {
+    format!("{generation:08}.json.zst")
+}
+
+/// Returns the number of a generation's file. A name that we would not have given is somebody else's file.
+fn generation_of(name: &str) -> Option<Generation> {
+    let generation = name.strip_suffix(".json.zst")?.parse().ok()?;
+    (generation_file(generation) == name && generation < Generation::MAX).then_some(generation)
 }
 
 struct StoredObject {
