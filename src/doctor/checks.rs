@@ -325,7 +325,7 @@ fn store_readable(facts: &Facts) -> Finding {
     if !store.flaws.is_empty() {
         return problem(
             store.flaws.join("; "),
-            "these generations cannot be restored; the newest whole one is used",
+            "these snapshots cannot be restored; the newest whole one is used",
             "move the files away once you have copied what you want of them",
         );
     }
@@ -353,11 +353,11 @@ fn store_fresh(facts: &Facts) -> Finding {
             let age = facts.now.as_second() - taken_at.as_second();
             // Nothing is written while nothing changes, so an old one is only remarkable with a server.
             if sessions && age > SNAPSHOT_AGE_MAX_SECS {
-                let seen = format!("generation {generation} is {} hours old", age / 3600);
+                let seen = format!("snapshot {generation} is {} hours old", age / 3600);
                 return good(format!("{seen}; nothing has changed since"));
             }
-            good(format!("generation {generation}"))
+            good(format!("snapshot {generation}"))
         }
-        None => absent("no generation yet", "nothing until there is a session"),
+        None => absent("no snapshot yet", "nothing until there is a session"),
     }
 }
