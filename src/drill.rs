@@ -13,7 +13,7 @@ use crate::model::{
     Snapshot, StartMode, Window, WindowId,
 };
 use crate::proc::Proc;
-use crate::restore::compare::{Comparison, compare};
+use crate::restore::compare::{Comparison, Difference, compare};
 use crate::restore::execute::{Executor, Report};
 use crate::restore::plan::{Selection, plan};
 use crate::store::{Store, StoreError, Writer};
@@ -129,7 +129,7 @@ fn copy_texts(snapshot: &Snapshot, from: &Store, to: &Writer) -> Vec<String> {
     wanted.filter_map(|id| from.object(*id).and_then(|text| to.put(&text)).err()).map(in_words).collect()
 }
 
-/// Compares until nothing differs, or until the panes have had time enough to show their text.
+/// Compares until nothing differs that time could mend, or until the panes have had time enough.
 async fn settle(snapshot: &Snapshot, store: &Store, tmux: &Tmux) -> Result<Comparison, DrillError> {
     let deadline = Instant::now() + SHOW_MAX;
     let start = |id| serde_json::from_slice(&store.object(id).ok()?).ok();
@@ -137,11 +137,17 @@ async fn settle(snapshot: &Snapshot, store: &Store, tmux: &Tmux) -> Result<Compa
         let seen = observe(tmux, &Proc::default(), &start).await?;
         let mut comparison = compare(&snapshot.server, &seen.server);
         compare_texts(&mut comparison, snapshot, store, &seen, tmux).await?;
-        if comparison.differences.is_empty() || Instant::now() >= deadline {
+        if !comparison.differences.iter().any(may_pass) || Instant::now() >= deadline {
             return Ok(comparison);
         }
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// Returns whether a difference can be one of time: what a pane shows and runs. All else tmux has done when it
+/// has answered.
+fn may_pass(difference: &Difference) -> bool {
+    matches!(difference.field, "text" | "program" | "directory" | "title")
 }
 
 async fn compare_texts(
