@@ -437,7 +437,7 @@ fn a_dry_run_says_what_the_restore_then_does_and_changes_nothing() {
         &keeper,
         &["restore", "--dry-run"],
         0,
-        &["would restore", "web: 1 windows, 2 panes", "waits for Enter: sleep 4321"],
+        &["would restore", "web: 1 window, 2 panes", "waits for Enter: sleep 4321"],
     );
     assert_eq!((files(&keeper.store_dir()), keeper.tmux.server_pid()), before);
     assert!(keeper.tmux.sessions().is_empty());

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::Generation;
+use crate::model::{Generation, plural};
 use crate::proc::Proc;
 use crate::restore::plan::{Plan, Selection, Waiting, plan};
 use crate::tmux::TmuxError;
@@ -75,7 +75,7 @@ fn planned(plan: &Plan) -> Vec<Row> {
         let panes: usize = step.session.windows.iter().map(|window| window.panes.len()).sum();
         let detail = match &step.shares_windows_of {
             Some(peer) => format!("sharing the windows of {peer}"),
-            None => format!("{windows} windows, {panes} panes"),
+            None => format!("{}, {}", plural(windows, "window"), plural(panes, "pane")),
         };
         let own = waiting.iter().filter(|waiting| waiting.session == step.session.name).cloned();
         Row {
