@@ -203,7 +203,8 @@ fn a_full_or_read_only_disk_is_said_and_the_last_good_snapshot_kept() {
         for _look in 0..10 {
             ctl(&keeper, &["status"], 3, &words);
         }
-        ctl(&keeper, &["snapshot", "take"], 1, &words);
+        let said = ctl(&keeper, &["snapshot", "take"], 1, &words);
+        assert!(!said.err.contains(".new-"), "{}", said.err);
         assert_eq!(keeper.generations().last().unwrap()["generation"], good);
         assert_eq!(ctl(&keeper, &["snapshot", "show"], 0, &sessions).err, "");
         assert!(!keeper.log().contains("the problem is gone"), "it is not:\n{}", keeper.log());

@@ -5,11 +5,12 @@
 //! may be lost although a second flush of the same file would succeed ("Can Applications Recover from
 //! fsync Failures?", USENIX ATC 2020), so a failed file is thrown away and never flushed again.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use tempfile::NamedTempFile;
+use tempfile::Builder;
 
 use super::StoreError;
 
@@ -19,22 +20,16 @@ pub(super) const TEMPORARY_PREFIX: &str = ".new-";
 /// Writes a file so that after a crash the directory holds either all of it or what was there before.
 /// The caller flushes the directory with [`sync_dir`].
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let failed = |source| StoreError::io("write", path, plain(source));
+    let failed = |source| StoreError::io("write", path, source);
     let dir = path.parent().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
-    let mut file = NamedTempFile::with_prefix_in(TEMPORARY_PREFIX, dir).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
+    // Opened and written by ourselves: errors of `tempfile` name the temporary file, another one each time.
+    let open =
+        |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+    let mut file = Builder::new().prefix(TEMPORARY_PREFIX).make_in(dir, open).map_err(failed)?;
+    file.as_file_mut().write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
-}
-
-/// Returns the kernel's error alone: `tempfile` adds the temporary name, which is another one each time.
-fn plain(error: io::Error) -> io::Error {
-    std::error::Error::source(&error)
-        .and_then(|inner| inner.downcast_ref::<io::Error>())
-        .and_then(io::Error::raw_os_error)
-        .or(error.raw_os_error())
-        .map_or(error, io::Error::from_raw_os_error)
 }
 
 /// Makes the names in a directory last.

@@ -244,6 +244,8 @@ impl Keeper {
             .env("HOME", self.path("home"))
             .env("SHELL", "/bin/bash")
             .env("XDG_RUNTIME_DIR", self.path("run"))
+            // Also what names no socket must not find that of the person who runs the tests.
+            .env("TMUX_TMPDIR", self.path("run"))
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CONFIG_HOME", self.path("config"))
             // Nothing of the machine's own buses: a test must not find a real systemd.
