@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
 use crate::config::{self, ConfigError};
+use crate::dbus::serve::ServeError;
 use crate::environment;
 use crate::keeper::{self, Startup, StartupError};
 use crate::logind::{LINGER_DIR, Linger, Logind};
@@ -91,14 +92,21 @@ enum DaemonError {
 }
 
 impl DaemonError {
-    /// What a person has to mend first is hopeless; a restart would only repeat it.
+    /// What a person has to mend first is hopeless; a restart would only repeat it. A disk, though, can be
+    /// full or not mounted yet, and that ends by itself.
     fn exit_code(&self) -> u8 {
         match self {
             DaemonError::Config(_)
             | DaemonError::Place(_)
-            | DaemonError::Store(_)
-            | DaemonError::Tmux(TmuxError::Missing { .. } | TmuxError::TooOld { .. }) => EXIT_HOPELESS,
-            DaemonError::Tmux(_) | DaemonError::Startup(_) | DaemonError::Runtime(_) => 1,
+            | DaemonError::Tmux(TmuxError::Missing { .. } | TmuxError::TooOld { .. })
+            | DaemonError::Startup(StartupError::Place(_) | StartupError::Serve(ServeError::Place(_))) => {
+                EXIT_HOPELESS
+            }
+            DaemonError::Store(error) if !error.may_pass() => EXIT_HOPELESS,
+            DaemonError::Store(_)
+            | DaemonError::Tmux(_)
+            | DaemonError::Startup(_)
+            | DaemonError::Runtime(_) => 1,
         }
     }
 }

@@ -36,6 +36,7 @@
 //! | installing and removing units | [`setup`] |
 //! | `keeperctl`, one file per command | [`cli`] |
 //! | configuration, directories, the socket that is meant, the login's environment | [`config`], [`place`], [`socket`], [`environment`] |
+//! | errors in words | [`cause`] |
 //!
 //! # Words
 //!
@@ -43,6 +44,7 @@
 //! snapshot in the store. To *found* a server is to start one where there was none. A server was *lost* when
 //! it ended although nobody wanted it to, and *closed* when its user ended it.
 
+pub mod cause;
 pub mod cli;
 pub mod config;
 pub mod daemon;

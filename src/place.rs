@@ -44,6 +44,12 @@ pub enum PlaceError {
         /// The user.
         uid: Uid,
     },
+    /// A relative home would be another one in every directory.
+    #[error("HOME is {}, which is not a whole path; it must begin with /", home.display())]
+    RelativeHome {
+        /// What it says.
+        home: PathBuf,
+    },
     /// The directory cannot be made.
     #[error("cannot make the directory {}", path.display())]
     Make {
@@ -78,10 +84,11 @@ fn xdg(name: &str) -> Option<PathBuf> {
 /// Returns the user's home directory: `$HOME`, else the password database's.
 pub fn home() -> Result<PathBuf, PlaceError> {
     let uid = Uid::effective();
-    variable("HOME")
+    let home = variable("HOME")
         .map(PathBuf::from)
         .or_else(|| User::from_uid(uid).ok().flatten().map(|user| user.dir))
-        .ok_or(PlaceError::NoHome { uid })
+        .ok_or(PlaceError::NoHome { uid })?;
+    if home.is_absolute() { Ok(home) } else { Err(PlaceError::RelativeHome { home }) }
 }
 
 /// Returns the user's runtime directory, if the machine has one: `$XDG_RUNTIME_DIR`, or the

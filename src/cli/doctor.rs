@@ -3,12 +3,12 @@
 use nix::unistd::Uid;
 use serde::Serialize;
 
-use crate::config;
+use crate::cause::in_words;
 use crate::doctor::facts::{Scene, gather};
 use crate::doctor::{CHECKS, Check, Facts, Finding, examine};
 use crate::logind::{Linger, Logind};
 
-use super::output::{BAD, DIM, DOUBT, GOOD, NAME, note, pad, print, print_json, styled, width, wrap};
+use super::output::{BAD, DIM, DOUBT, GOOD, NAME, note, pad, paragraph, print, print_json, styled};
 use super::{CliError, Context, Exit};
 
 /// How to look.
@@ -45,9 +45,8 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     if arguments.fix {
         fix_linger(arguments.dry_run).await?;
     }
-    let settings = config::load(&context.places.config);
+    let settings = context.settings_of_keeper().await.map_err(|error| in_words(error.source));
     let program = context.program()?;
-    let settings = settings.map_err(|error| error.to_string());
     let scene = Scene {
         places: &context.places,
         settings: settings.as_ref().map_err(Clone::clone),
@@ -171,10 +170,4 @@ fn lines(check: &Check, finding: &Finding) -> String {
         out.push_str(&paragraph(&styled(NAME, "  mend    "), INDENT, &mend));
     }
     out
-}
-
-/// Returns text behind a head that takes `indent` columns, wrapped, with further lines indented as much.
-fn paragraph(head: &str, indent: usize, text: &str) -> String {
-    let lines = wrap(text, width().saturating_sub(indent));
-    format!("{head}{}\n", lines.join(&format!("\n{}", " ".repeat(indent))))
 }

@@ -7,8 +7,8 @@ use crate::model::{Generation, Snapshot, describe_counts};
 use crate::restore::execute::Outcome;
 use crate::store::{Store, Writer};
 
-use super::output::{BAD, GOOD, note, print, print_json, styled};
-use super::snapshot::Which;
+use super::output::{BAD, GOOD, note, paragraph, print, print_json, printable, styled};
+use super::snapshot::{Which, newest};
 use super::{CliError, Context, Exit};
 
 /// What to drill with.
@@ -44,8 +44,7 @@ struct Row {
 pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
     let login = context.login();
     let program = context.program()?;
-    let tmux = context.tmux().await?;
-    tmux.check_version().await?;
+    let tmux = context.usable_tmux().await?;
     let master = Drillmaster { tmux_program: tmux.program().to_owned(), login: &login, program: &program };
     let (generation, snapshot, store) = subject(context, arguments)?;
     let drill =
@@ -67,7 +66,7 @@ fn subject(
         let store = context.store()?;
         let wanted = match arguments.which {
             Some(which) => Some(which.load(context)?),
-            None => store.newest_restorable()?.good,
+            None => newest(&store, 0)?,
         };
         if let Some((generation, snapshot)) = wanted {
             return Ok((Some(generation), snapshot, Subject { store, _dir: None }));
@@ -118,17 +117,12 @@ fn text(generation: Option<Generation>, snapshot: &Snapshot, drill: &Drill, prob
         generation.map_or_else(|| "the sample".to_owned(), |generation| format!("snapshot {generation}"));
     let counts = describe_counts(snapshot.server.counts());
     let mut out = format!("restored {subject} ({counts}) on a throw-away server\n");
-    for problem in problems {
-        out.push_str(&format!("  {} {problem}\n", styled(BAD, "✘")));
-    }
-    for difference in &drill.comparison.differences {
+    let differences = drill.comparison.differences.iter().map(|difference| {
         let (place, field) = (&difference.place, difference.field);
-        out.push_str(&format!(
-            "  {} {place} {field}: {} became {}\n",
-            styled(BAD, "✘"),
-            difference.saved,
-            difference.found
-        ));
+        format!("{place} {field}: {} became {}", difference.saved, difference.found)
+    });
+    for line in problems.iter().cloned().chain(differences) {
+        out.push_str(&paragraph(&format!("  {} ", styled(BAD, "✘")), 4, &printable(&line)));
     }
     let score = drill.comparison.score();
     let style = if score == 100 && problems.is_empty() { GOOD } else { BAD };

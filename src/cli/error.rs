@@ -5,7 +5,7 @@ use std::fmt;
 use crate::config::ConfigError;
 use crate::dbus::client::ConnectError;
 use crate::place::PlaceError;
-use crate::store::StoreError;
+use crate::store::{Flaw, StoreError};
 use crate::tmux::TmuxError;
 use crate::tmux::observe::ObserveError;
 
@@ -54,9 +54,16 @@ impl CliError {
     }
 }
 
+const WHAT_THERE_IS: &str = "what there is: keeperctl snapshot list";
+
+const NEWER: &str = "install the newer agent-keeper again to use it";
+
 impl From<ConnectError> for CliError {
     fn from(error: ConnectError) -> Self {
         let hint = match error {
+            ConnectError::Place(error) => {
+                return Self::failed(error).hint("set XDG_RUNTIME_DIR to a directory with a shorter path");
+            }
             ConnectError::NotRunning { .. } => "start it: keeperctl setup",
             ConnectError::Silent { .. } | ConnectError::Protocol { .. } => {
                 "see what it says: journalctl --user -u agent-keeper"
@@ -75,10 +82,16 @@ impl From<ConfigError> for CliError {
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NoGeneration { .. } => {
-                Self::failed(error).hint("what there is: keeperctl snapshot list")
+            StoreError::NoGeneration { .. } => Self::failed(error).hint(WHAT_THERE_IS),
+            StoreError::Flaw { flaw: Flaw::Newer { .. }, .. } => {
+                Self::failed(error).hint(NEWER).hint(WHAT_THERE_IS)
             }
-            other => Self::failed(other),
+            StoreError::Flaw { .. } => Self::failed(error).hint(WHAT_THERE_IS),
+            StoreError::Newer { .. } => Self::failed(error).hint(NEWER),
+            StoreError::Io { .. } | StoreError::Place(_) => {
+                Self::failed(error).hint("what is wrong there: keeperctl doctor")
+            }
+            StoreError::Locked { .. } => Self::failed(error).hint("what it does: keeperctl status"),
         }
     }
 }
@@ -102,9 +115,7 @@ impl From<zbus::Error> for CliError {
             zbus::Error::MethodError(name, Some(sentence), _) => {
                 let failure = Self::failed(anyhow::Error::msg(sentence.clone()));
                 match name.as_str().rsplit('.').next() {
-                    Some("NoGeneration" | "UnknownSession") => {
-                        failure.hint("what there is: keeperctl snapshot list")
-                    }
+                    Some("NoGeneration" | "UnknownSession") => failure.hint(WHAT_THERE_IS),
                     _ => failure,
                 }
             }

@@ -105,11 +105,23 @@ impl Context {
         Some(TmuxSocket::Path(keeper.socket().await.ok()?.into()))
     }
 
-    /// Returns the tmux and the socket that are meant.
-    pub async fn tmux(&self) -> Result<Tmux, CliError> {
+    /// Returns the settings with the socket that is meant.
+    pub async fn settings_of_keeper(&self) -> Result<Settings, CliError> {
         let mut settings = self.settings()?;
         settings.socket = self.socket().await.unwrap_or(settings.socket);
-        Ok(socket::tmux(&settings, &self.login())?)
+        Ok(settings)
+    }
+
+    /// Returns the tmux and the socket that are meant.
+    pub async fn tmux(&self) -> Result<Tmux, CliError> {
+        Ok(socket::tmux(&self.settings_of_keeper().await?, &self.login())?)
+    }
+
+    /// Like [`Context::tmux`], and refuses one that is too old.
+    pub async fn usable_tmux(&self) -> Result<Tmux, CliError> {
+        let tmux = self.tmux().await?;
+        tmux.check_version().await?;
+        Ok(tmux)
     }
 
     /// Reaches the daemon. With a socket on the command line it must be that socket's.

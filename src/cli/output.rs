@@ -117,6 +117,17 @@ pub fn wrap(text: &str, columns_max: usize) -> Vec<String> {
     lines
 }
 
+/// Returns text behind a head that takes `indent` columns, wrapped, with further lines indented as much.
+pub fn paragraph(head: &str, indent: usize, text: &str) -> String {
+    let lines = wrap(text, width().saturating_sub(indent));
+    format!("{head}{}\n", lines.join(&format!("\n{}", " ".repeat(indent))))
+}
+
+/// Returns a text without what a terminal would obey.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// Returns a span of time as people say it: `12 s`, `3 min`, `2 h`, `5 days`.
 pub fn ago(seconds: i64) -> String {
     match seconds.max(0) {

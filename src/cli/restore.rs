@@ -2,15 +2,20 @@
 
 use serde::Serialize;
 
-use crate::model::Generation;
+use crate::model::{Generation, plural};
 use crate::proc::Proc;
 use crate::restore::plan::{Plan, Selection, Waiting, plan};
 use crate::tmux::TmuxError;
 use crate::tmux::observe::{ObserveError, observe};
 
-use super::output::{BAD, DIM, DOUBT, GOOD, NAME, note, print, print_json, styled};
+use super::output::{
+    BAD, DIM, DOUBT, GOOD, NAME, columns, fit, note, paragraph, print, print_json, printable, styled, width,
+};
 use super::snapshot::Which;
 use super::{CliError, Context, Exit};
+
+/// The widest that the name of a session gets.
+const NAME_COLUMNS_MAX: usize = 60;
 
 /// What to bring back.
 #[derive(Debug, clap::Args)]
@@ -19,7 +24,7 @@ pub struct Arguments {
     #[arg(default_value = "latest", value_name = "SNAPSHOT")]
     which: Which,
     /// Only this session; can be given several times
-    #[arg(long = "session", short = 's', value_name = "NAME")]
+    #[arg(long = "session", short = 's', value_name = "NAME", allow_hyphen_values = true)]
     sessions: Vec<String>,
     /// Only show what would be done
     #[arg(long, short = 'n')]
@@ -50,13 +55,13 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     let selection = Selection { sessions: arguments.sessions.clone(), by_hand: true };
     let live = live_server(context).await?;
     let plan = plan(generation, &snapshot, live.as_ref(), &selection)
-        .map_err(|unknown| CliError::usage(unknown).hint(format!("keeperctl snapshot show {generation}")))?;
+        .map_err(|unknown| CliError::failed(unknown).hint("what others hold: keeperctl snapshot list"))?;
     let rows = if arguments.dry_run { planned(&plan) } else { carry_out(context, &plan, &selection).await? };
-    report(context, generation, arguments.dry_run, rows)
+    report(context, generation, arguments, rows)
 }
 
 async fn live_server(context: &Context) -> Result<Option<crate::model::Server>, CliError> {
-    match observe(&context.tmux().await?, &Proc::default(), &|_| None).await {
+    match observe(&context.usable_tmux().await?, &Proc::default(), &|_| None).await {
         Ok(seen) => Ok(Some(seen.server)),
         Err(ObserveError::Tmux(TmuxError::NoServer { .. })) => Ok(None),
         Err(error) => Err(error.into()),
@@ -70,7 +75,7 @@ fn planned(plan: &Plan) -> Vec<Row> {
         let panes: usize = step.session.windows.iter().map(|window| window.panes.len()).sum();
         let detail = match &step.shares_windows_of {
             Some(peer) => format!("sharing the windows of {peer}"),
-            None => format!("{windows} windows, {panes} panes"),
+            None => format!("{}, {}", plural(windows, "window"), plural(panes, "pane")),
         };
         let own = waiting.iter().filter(|waiting| waiting.session == step.session.name).cloned();
         Row {
@@ -110,10 +115,11 @@ async fn carry_out(context: &Context, shown: &Plan, selection: &Selection) -> Re
 fn report(
     context: &Context,
     generation: Generation,
-    dry_run: bool,
+    arguments: &Arguments,
     rows: Vec<Row>,
 ) -> Result<Exit, CliError> {
-    let incomplete = rows.iter().any(|row| matches!(row.result.as_str(), "partly" | "failed"));
+    let dry_run = arguments.dry_run;
+    let exit = exit(&rows, !arguments.sessions.is_empty());
     let idle = rows.iter().all(|row| row.result == "skipped");
     if context.json {
         print_json("keeperctl.restore/1", Document { generation, dry_run, sessions: rows })?;
@@ -126,7 +132,18 @@ fn report(
             note("nothing to do: everything is there");
         }
     }
-    Ok(if incomplete { Exit::Partly } else { Exit::Done })
+    Ok(exit)
+}
+
+/// That something is there already is only remarkable when it was asked for by its name.
+fn exit(rows: &[Row], by_name: bool) -> Exit {
+    let any = |result: &str| rows.iter().any(|row| row.result == result);
+    let all_failed = any("failed") && rows.iter().all(|row| row.result == "failed");
+    match all_failed {
+        true => Exit::Failed,
+        false if any("failed") || any("partly") || by_name && any("skipped") => Exit::Partly,
+        false => Exit::Done,
+    }
 }
 
 fn lines(row: &Row) -> String {
@@ -136,10 +153,17 @@ fn lines(row: &Row) -> String {
         "partly" => DOUBT,
         _ => BAD,
     };
-    let detail = if row.detail.is_empty() { String::new() } else { format!(": {}", row.detail) };
-    let mut out = format!("  {} {}{detail}\n", styled(style, &row.result), styled(NAME, &row.session));
+    let session = fit(&printable(&row.session), NAME_COLUMNS_MAX);
+    let colon = if row.detail.is_empty() { "" } else { ": " };
+    let head = format!("  {} {}{colon}", styled(style, &row.result), styled(NAME, &session));
+    let used = 2 + row.result.len() + 1 + columns(&session) + colon.len();
+    let detail = printable(&row.detail);
+    let mut out = match used + columns(&detail) <= width() {
+        true => paragraph(&head, used, &detail),
+        false => format!("{head}\n{}", paragraph("    ", 4, &detail)),
+    };
     for Waiting { place, command, .. } in &row.waiting {
-        out.push_str(&format!("    {place} waits for Enter: {command}\n"));
+        out.push_str(&paragraph("    ", 6, &printable(&format!("{place} waits for Enter: {command}"))));
     }
     out
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::dbus::client;
 use crate::logind::{LINGER_DIR, Linger, Logind};
-use crate::place::make_private_dir;
+use crate::place::{check_socket_path, make_private_dir};
 use crate::setup::{Change, unit_files};
 use crate::systemd::{Manager, user_bus};
 
@@ -92,7 +92,9 @@ impl Steps {
 /// Sets up.
 pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
     let mut steps = Steps { json: context.json, dry_run: arguments.dry_run, taken: Vec::new() };
-    context.settings()?;
+    // What would keep the keeper from starting is said now, and not after a minute of waiting.
+    check_socket_path(&context.places.bus_socket())?;
+    context.usable_tmux().await?;
     let program = context.program()?;
     if !arguments.no_linger {
         linger(&mut steps).await;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::model::{Generation, Snapshot, describe_counts};
 use crate::store::retention::{KeepReason, Retention};
-use crate::store::{Entry, retention_of};
+use crate::store::{Entry, Store, StoreError, retention_of};
 
 use super::output::{BAD, DIM, NAME, ago, columns, fit, note, pad, print, print_json, styled, width};
 use super::tree::{Marks, draw};
@@ -58,31 +58,46 @@ impl Which {
     /// Finds the generation and reads it.
     pub fn load(self, context: &Context) -> Result<(Generation, Snapshot), CliError> {
         let store = context.store()?;
-        let back = match self {
-            Which::Number(generation) => return Ok((generation, store.load(generation)?)),
-            Which::Latest => 0,
-            Which::Previous => 1,
-        };
-        let newest = store
-            .entries()?
-            .into_iter()
-            .rev()
-            .filter_map(|entry| Some((entry.generation, entry.content.ok()?)));
-        let nothing = || {
-            CliError::failed(anyhow::Error::msg(format!(
-                "there is no such snapshot in {}",
-                store.dir().display()
-            )))
-            .hint("what there is: keeperctl snapshot list")
-        };
-        newest.filter(|(_, snapshot)| !snapshot.server.sessions.is_empty()).nth(back).ok_or_else(nothing)
+        match self {
+            Which::Number(generation) => Ok((generation, store.load(generation)?)),
+            Which::Latest => newest(&store, 0)?.ok_or_else(|| {
+                CliError::failed(anyhow::Error::msg("no snapshot has been taken yet"))
+                    .hint("the keeper takes one as soon as there is a session; does it run? keeperctl status")
+            }),
+            Which::Previous => newest(&store, 1)?.ok_or_else(|| {
+                let message = "there is no snapshot before the latest one";
+                CliError::failed(anyhow::Error::msg(message)).hint("what there is: keeperctl snapshot list")
+            }),
+        }
     }
+}
+
+/// Returns the newest snapshot with sessions in it but `back` others. What cannot be read is passed over and
+/// said; where there is nothing else, that is the error.
+pub fn newest(store: &Store, back: usize) -> Result<Option<(Generation, Snapshot)>, CliError> {
+    let mut flaws = Vec::new();
+    let mut left = back;
+    for generation in store.numbers()?.into_iter().rev() {
+        match store.load(generation) {
+            Ok(snapshot) if snapshot.server.sessions.is_empty() => {}
+            Ok(_) if left > 0 => left -= 1,
+            Ok(snapshot) => {
+                flaws.iter().for_each(|flaw| note(&format!("passed over: {flaw}")));
+                return Ok(Some((generation, snapshot)));
+            }
+            // Cleaned up a moment ago.
+            Err(StoreError::NoGeneration { .. }) => {}
+            Err(flaw) => flaws.push(flaw),
+        }
+    }
+    flaws.into_iter().next().map_or(Ok(None), |flaw| Err(flaw.into()))
 }
 
 /// One generation in a list.
 #[derive(Debug, Serialize)]
 struct Row {
     generation: Generation,
+    file: String,
     taken_at: Option<Timestamp>,
     reason: Option<&'static str>,
     sessions: Vec<String>,
@@ -135,8 +150,19 @@ fn list(context: &Context) -> Result<Exit, CliError> {
         note("no snapshot yet; the keeper takes one as soon as there is a session");
     } else {
         print(&table(&rows))?;
+        say_flaws(&rows);
     }
     Ok(if flawed > 0 { Exit::Partly } else { Exit::Done })
+}
+
+/// The table has no room for the whole of it.
+fn say_flaws(rows: &[Row]) {
+    let flawed = rows.iter().filter_map(|row| Some((&row.file, row.flaw.as_ref()?)));
+    let lines: Vec<String> = flawed.map(|(file, flaw)| format!("{file}: {flaw}")).collect();
+    if !lines.is_empty() {
+        lines.iter().for_each(|line| note(line));
+        note("  these files are left as they are; the newest whole snapshot counts: keeperctl snapshot show");
+    }
 }
 
 fn row(entry: &Entry, reasons: &[(Generation, Vec<KeepReason>)]) -> Row {
@@ -145,6 +171,7 @@ fn row(entry: &Entry, reasons: &[(Generation, Vec<KeepReason>)]) -> Row {
     let kept = reasons.iter().find(|(generation, _)| *generation == entry.generation);
     Row {
         generation: entry.generation,
+        file: entry.path.display().to_string(),
         taken_at: snapshot.map(|s| s.taken_at),
         reason: snapshot.map(|s| s.reason.word()),
         sessions: snapshot

@@ -1,8 +1,10 @@
 //! `keeperctl status`: how things stand. Works without the daemon, and then says so.
 
+use anstyle::Style;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::cause::in_words;
 use crate::dbus::client::{self, Keeper1Proxy};
 use crate::logind::{LINGER_DIR, Linger, Logind};
 use crate::model::{Server, describe_counts};
@@ -10,9 +12,14 @@ use crate::proc::Proc;
 use crate::systemd::placement::Placement;
 use crate::tmux::observe::{Observation, observe};
 
-use super::output::{BAD, DIM, DOUBT, GOOD, ago, fit, note, print, print_json, styled, width};
+use super::output::{
+    BAD, DIM, DOUBT, GOOD, ago, fit, note, pad, paragraph, print, print_json, styled, width,
+};
 use super::tree::{Marks, draw};
 use super::{CliError, Context, Exit};
+
+/// Where the text behind the first word of a line begins.
+const WORD_COLUMNS: usize = 9;
 
 /// What the daemon says of itself.
 #[derive(Debug, Serialize)]
@@ -50,11 +57,14 @@ pub async fn run(context: &Context) -> Result<Exit, CliError> {
         Err(_) => None,
     };
     let linger = linger().await;
-    let store = context.store()?;
-    let start = |id| serde_json::from_slice(&store.object(id).ok()?).ok();
+    let store = context.store();
+    let start = |id| serde_json::from_slice(&store.as_ref().ok()?.object(id).ok()?).ok();
     let tmux = context.tmux().await?;
     let proc = Proc::default();
-    let seen = observe(&tmux, &proc, &start).await;
+    let seen = match tmux.check_version().await {
+        Ok(_) => observe(&tmux, &proc, &start).await.map_err(in_words),
+        Err(error) => Err(in_words(error)),
+    };
     let server = seen.as_ref().ok().map(|seen| server_status(&seen.server, &proc));
     if context.json {
         let sessions = seen.as_ref().ok().map(|seen| seen.server.sessions.as_slice());
@@ -62,9 +72,12 @@ pub async fn run(context: &Context) -> Result<Exit, CliError> {
         print_json("keeperctl.status/1", document)?;
     } else {
         let mut out = keeper_lines(keeper.as_ref(), linger);
+        if let Err(error) = &store {
+            out.push_str(&said("store", BAD, &format!("{:#}", error.source)));
+        }
         match (&seen, &server) {
             (Ok(seen), Some(server)) => out.push_str(&server_lines(seen, server)),
-            (Err(error), _) => out.push_str(&format!("server   {}\n", styled(DOUBT, error))),
+            (Err(error), _) => out.push_str(&said("server", DOUBT, error)),
             _ => {}
         }
         print(&out)?;
@@ -72,7 +85,7 @@ pub async fn run(context: &Context) -> Result<Exit, CliError> {
     if keeper.is_none() {
         note("  start the keeper: keeperctl setup");
     }
-    let healthy = keeper.is_some_and(|keeper| keeper.problem.is_none());
+    let healthy = store.is_ok() && keeper.is_some_and(|keeper| keeper.problem.is_none());
     Ok(if healthy { Exit::Done } else { Exit::Partly })
 }
 
@@ -118,7 +131,7 @@ fn keeper_lines(keeper: Option<&KeeperStatus>, linger: Option<bool>) -> String {
         }
     };
     if let Some(problem) = keeper.and_then(|keeper| keeper.problem.as_ref()) {
-        out.push_str(&format!("problem  {}\n", styled(BAD, problem)));
+        out.push_str(&said("problem", BAD, problem));
     }
     match linger {
         Some(true) => {}
@@ -129,6 +142,12 @@ fn keeper_lines(keeper: Option<&KeeperStatus>, linger: Option<bool>) -> String {
         None => out.push_str(&format!("linger   {}\n", styled(DIM, "no logind here"))),
     }
     out
+}
+
+/// A line of its own, or several, behind a word.
+fn said(word: &str, style: Style, text: &str) -> String {
+    let text = paragraph("", WORD_COLUMNS, text);
+    format!("{}{}\n", pad(word, WORD_COLUMNS), styled(style, text.trim_end()))
 }
 
 fn snapshot_phrase(keeper: &KeeperStatus) -> String {

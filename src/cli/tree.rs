@@ -3,7 +3,7 @@
 use crate::model::{Pane, Process, Program, Server, Session, Window};
 use crate::pane::pipeline;
 
-use super::output::{DIM, DOUBT, NAME, columns, fit, pad, styled};
+use super::output::{DIM, DOUBT, NAME, columns, fit, pad, printable, styled};
 
 /// Where the column of programs begins.
 const HEAD_COLUMNS: usize = 22;
@@ -91,9 +91,9 @@ fn window_flags(session: &Session, window: &Window) -> String {
 fn pane_line(head: &str, pane: &Pane, marks: &Marks<'_>, width: usize) -> String {
     let head = pad(head, HEAD_COLUMNS);
     let waits = if (marks.waits)(pane) { "waits for Enter: " } else { "" };
-    let place = shorten_home(&pane.directory.to_string(), marks.home);
+    let place = printable(&shorten_home(&pane.directory.to_string(), marks.home));
     let room = width.saturating_sub(columns(&head) + 2);
-    let program = format!("{waits}{}", what_runs(&pane.program));
+    let program = printable(&format!("{waits}{}", what_runs(&pane.program)));
     let program_room = room.saturating_sub(columns(&place).min(room / 2) + 1).min(PROGRAM_COLUMNS_MAX);
     let program = pad(&fit(&program, program_room.max(8)), PROGRAM_COLUMNS_MAX.min(room / 2));
     let left = room.saturating_sub(columns(&program) + 1);
@@ -121,9 +121,4 @@ fn shorten_home(path: &str, home: Option<&str>) -> String {
         Some(rest) if rest.starts_with('/') => format!("~{rest}"),
         _ => path.to_owned(),
     }
-}
-
-/// Names can hold what a terminal would obey.
-fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

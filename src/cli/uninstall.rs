@@ -76,6 +76,9 @@ fn report(context: &Context, dry_run: bool, steps: Vec<String>) -> Result<Exit, 
         print_json("keeperctl.uninstall/1", Document { dry_run, steps })?;
     } else {
         let mark = if dry_run { "would".to_owned() } else { styled(GOOD, "✔") };
+        if steps.is_empty() {
+            note("nothing to undo");
+        }
         print(&steps.iter().map(|step| format!("{mark} {step}\n")).collect::<String>())?;
     }
     note("your tmux server goes on; lingering stays as it is (switch it off: loginctl disable-linger)");

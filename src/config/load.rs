@@ -13,6 +13,9 @@ const SYSTEM_DIR: &str = "/etc/agent-keeper";
 /// How similar an unknown key must be to a known one to be taken for a slip (Jaro-Winkler).
 const SIMILAR_ENOUGH: f64 = 0.75;
 
+/// How serde calls what a time is read into.
+const SERDE_DURATION: &str = "expected a signed duration string";
+
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -58,7 +61,8 @@ pub fn load(user_dir: &Path) -> Result<Settings, ConfigError> {
 /// Returns the configuration files of a directory that are there, weakest first.
 fn files_below(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let main = dir.join("config.toml");
-    let mut files: Vec<PathBuf> = main.exists().then_some(main).into_iter().collect();
+    // Also one that cannot be read is there, and so is a link to nothing: somebody meant something by it.
+    let mut files: Vec<PathBuf> = fs::symlink_metadata(&main).is_ok().then_some(main).into_iter().collect();
     let drop_ins = dir.join("config.toml.d");
     let entries = match fs::read_dir(&drop_ins) {
         Ok(entries) => entries,
@@ -85,7 +89,8 @@ fn read(path: &Path) -> Result<Fragment, ConfigError> {
 fn parse(text: &str) -> Result<Fragment, (usize, String)> {
     toml::from_str(text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        let mut message = error.message().to_owned();
+        let mut message =
+            error.message().replace(SERDE_DURATION, "expected a time such as \"5s\" or \"2min\"");
         if let Some(key) = text.get(span.clone()).and_then(|word| nearest_key(word, &message)) {
             message = format!("{message}; did you mean {key}?");
         }
@@ -93,15 +98,21 @@ fn parse(text: &str) -> Result<Fragment, (usize, String)> {
     })
 }
 
-fn nearest_key(word: &str, message: &str) -> Option<&'static str> {
+/// Returns the key that was probably meant: one that may stand in this place, else one of another table.
+fn nearest_key(word: &str, message: &str) -> Option<String> {
     // serde words it so; should it change, only the suggestion is lost.
-    message.starts_with("unknown field").then_some(())?;
-    let names = KEYS.iter().flat_map(|key| [key.table, key.name]);
+    let rest = message.strip_prefix("unknown field ")?;
+    let here = rest.split('`').skip(1).step_by(2).skip(1).map(|name| (name, name.to_owned()));
+    let elsewhere = KEYS.iter().map(|key| (key.name, format!("{}.{}", key.table, key.name)));
+    nearest(word, here).or_else(|| nearest(word, elsewhere))
+}
+
+fn nearest<'a>(word: &str, names: impl Iterator<Item = (&'a str, String)>) -> Option<String> {
     names
-        .map(|name| (strsim::jaro_winkler(word, name), name))
+        .map(|(name, full)| (strsim::jaro_winkler(word, name), full))
         .filter(|(similarity, _)| *similarity >= SIMILAR_ENOUGH)
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
+        .map(|(_, full)| full)
 }
 
 fn position(text: &str, offset: usize) -> (usize, usize) {
@@ -150,6 +161,18 @@ mod tests {
             (
                 "[snapshots]\n",
                 "DIR/config.toml:1:2: unknown field `snapshots`, expected one of `tmux`, `snapshot`, `restore`; did you mean snapshot?",
+            ),
+            (
+                "[restore]\nfuond = true\n",
+                "DIR/config.toml:2:1: unknown field `fuond`, expected `auto`; did you mean tmux.found?",
+            ),
+            (
+                "intervall = 3\n",
+                "DIR/config.toml:1:1: unknown field `intervall`, expected one of `tmux`, `snapshot`, `restore`; did you mean snapshot.interval?",
+            ),
+            (
+                "[snapshot]\ninterval = 5\n",
+                "DIR/config.toml:2:12: invalid type: integer `5`, expected a time such as \"5s\" or \"2min\"",
             ),
             (
                 "[snapshot]\ninterval = \"1ms\"\n",

@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use zbus::connection::Builder;
 use zbus::proxy;
 
+use crate::place::{PlaceError, check_socket_path};
+
 use super::interface::RestoreRow;
 
 /// How long the keeper may take to say hello.
@@ -41,6 +43,9 @@ pub trait Keeper1 {
 /// Why the keeper cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// Its socket cannot be where it should.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// Nobody listens.
     #[error("agent-keeper is not running (nobody listens on {})", path.display())]
     NotRunning {
@@ -67,6 +72,7 @@ pub enum ConnectError {
 
 /// Connects to the keeper on its own socket.
 pub async fn connect(socket: &Path) -> Result<Keeper1Proxy<'static>, ConnectError> {
+    check_socket_path(socket)?;
     let path = || socket.to_owned();
     let stream = UnixStream::connect(socket)
         .await

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use zbus::interface;
 
+use crate::cause::in_words;
 use crate::keeper::{Answer, Asked, Summary};
 use crate::model::{Generation, Snapshot};
 use crate::restore::execute::Outcome;
@@ -70,15 +71,19 @@ impl Keeper {
         let loaded: Result<_, StoreError> = tokio::task::spawn_blocking(load)
             .await
             .map_err(|error| KeeperError::Refused(error.to_string()))?;
-        let found = loaded.map_err(|error| KeeperError::NoGeneration(error.to_string()))?;
-        let nothing = || KeeperError::NoGeneration("there is no generation to restore from yet".to_owned());
+        let found = loaded.map_err(|error| KeeperError::NoGeneration(in_words(error)))?;
+        let nothing = || KeeperError::NoGeneration("there is no snapshot to restore from yet".to_owned());
         found.map(|(generation, snapshot)| (generation, Arc::new(snapshot))).ok_or_else(nothing)
     }
 }
 
 #[interface(name = "org.agentkeeper.Keeper1")]
 impl Keeper {
-    /// Takes a snapshot now and returns its number.
+    /// Takes a snapshot now and returns its number. Returns when the snapshot is on the disk.
+    ///
+    /// Errors: Error.Refused when there is nothing to save, when it could not be written, and while
+    /// the keeper is restoring or about to end.
+    #[zbus(out_args("generation"))]
     async fn take_snapshot(&self) -> Result<u64, KeeperError> {
         match self.ask(Asked::Snapshot).await? {
             Answer::Snapshot(generation) => Ok(generation),
@@ -86,8 +91,16 @@ impl Keeper {
         }
     }
 
-    /// Brings back sessions of a generation (0: the newest that has any); all of them when none is named.
-    /// Returns a row per session.
+    /// Brings back sessions of a snapshot: of this number, or with 0 of the newest that has any. Without names
+    /// all of its sessions are meant. What is alive is never touched. Returns when all is there.
+    ///
+    /// Each row is a session's name, what became of it ("restored", "partly", "failed" or "skipped") and
+    /// the reason in words, which is empty for "restored".
+    ///
+    /// Errors: Error.NoGeneration when there is no such snapshot or it cannot be read,
+    /// Error.UnknownSession when it holds no session of a name, Error.Refused while the keeper is
+    /// restoring or about to end.
+    #[zbus(out_args("rows"))]
     async fn restore(&self, generation: u64, sessions: Vec<String>) -> Result<Vec<RestoreRow>, KeeperError> {
         let (generation, snapshot) = self.load(generation).await?;
         let selection = Selection { sessions, by_hand: true };
@@ -102,7 +115,7 @@ impl Keeper {
         }
     }
 
-    /// The version of the keeper that runs.
+    /// The version of the keeper that runs, like "0.1.0".
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &str {
         env!("CARGO_PKG_VERSION")
@@ -114,13 +127,13 @@ impl Keeper {
         std::process::id()
     }
 
-    /// The tmux socket that is watched.
+    /// The path of the tmux socket that is watched.
     #[zbus(property(emits_changed_signal = "const"))]
     fn socket(&self) -> &str {
         &self.socket
     }
 
-    /// What the keeper is doing, in words.
+    /// What the keeper is doing: "watching", "restoring" or other words for people.
     #[zbus(property)]
     fn state(&self) -> String {
         self.summary.borrow().state.to_owned()
@@ -138,13 +151,13 @@ impl Keeper {
         self.summary.borrow().server.unwrap_or_default()
     }
 
-    /// The number of the newest generation; 0 when there is none.
+    /// The number of the newest snapshot; 0 when there is none.
     #[zbus(property)]
     fn generation(&self) -> u64 {
         self.summary.borrow().head.map_or(0, |(generation, _)| generation)
     }
 
-    /// When the newest generation was taken, in microseconds since 1970; 0 when there is none.
+    /// When the newest snapshot was taken, in microseconds since 1970 (UTC); 0 when there is none.
     #[zbus(property, name = "GenerationUSec")]
     fn generation_usec(&self) -> u64 {
         let taken = self.summary.borrow().head.map_or(0, |(_, taken_at)| taken_at.as_microsecond());

@@ -328,7 +328,7 @@ fn store_readable(facts: &Facts) -> Finding {
     if !store.flaws.is_empty() {
         return problem(
             store.flaws.join("; "),
-            "these generations cannot be restored; the newest whole one is used",
+            "these snapshots cannot be restored; the newest whole one is used",
             format!("move them away: mv {}/generations/FILE ~/", facts.state.display()),
         );
     }
@@ -352,8 +352,8 @@ fn store_readable(facts: &Facts) -> Finding {
 fn store_fresh(facts: &Facts) -> Finding {
     // Nothing is written while nothing changes, so its age says nothing.
     match facts.store.as_ref().ok().and_then(|store| store.newest) {
-        Some(generation) => good(format!("generation {generation}")),
-        None => absent("no generation yet", "nothing until there is a session"),
+        Some(generation) => good(format!("snapshot {generation}")),
+        None => absent("no snapshot yet", "nothing until there is a session"),
     }
 }
 

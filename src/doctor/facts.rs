@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, Uid, User, access};
 
+use crate::cause::in_words;
 use crate::config::{self, Settings, TmuxSocket};
 use crate::dbus::client;
 use crate::environment::{self, Login};
@@ -166,7 +167,7 @@ async fn logout_policy(uid: u32, user: &str) -> Result<Policy, Unknown> {
 
 async fn version(tmux: &Result<Tmux, Unknown>, login: &Login) -> Result<String, Unknown> {
     let tmux = tmux.as_ref().map_err(Clone::clone)?;
-    let version = tmux.check_version().await.map_err(|error| error.to_string())?;
+    let version = tmux.check_version().await.map_err(in_words)?;
     let program = login.find_program(tmux.program());
     Ok(format!("{version} ({})", program.display()))
 }
@@ -192,7 +193,7 @@ async fn server(tmux: &Tmux) -> ServerFact {
                 None => ServerFact::None,
             }
         }
-        Err(error) => ServerFact::Unknown(error.to_string()),
+        Err(error) => ServerFact::Unknown(in_words(error)),
     }
 }
 
@@ -241,5 +242,5 @@ fn store(dir: &Path) -> Result<StoreFact, Unknown> {
             free_bytes: statvfs(existing).ok().map(|fs| fs.blocks_available() * fs.fragment_size()),
         })
     };
-    look().map_err(|error| error.to_string())
+    look().map_err(in_words)
 }

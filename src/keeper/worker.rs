@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
+use crate::cause::in_words;
 use crate::config::Settings;
 use crate::environment::Login;
 use crate::logind::Logind;
@@ -88,7 +89,7 @@ impl Worker {
                     None => Look::NoServer,
                 }
             }
-            Err(error) => Look::Failed(error.to_string()),
+            Err(error) => Look::Failed(in_words(error)),
         }
     }
 
@@ -148,13 +149,12 @@ impl Worker {
         if let Some(dir) = self.tmux.socket().parent()
             && dir.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"tmux-"))
         {
-            crate::place::make_private_dir(dir).map_err(|error| error.to_string())?;
+            crate::place::make_private_dir(dir).map_err(in_words)?;
         }
         let mask = self.login.umask.unwrap_or(DEFAULT_UMASK);
-        let founding =
-            Founding::prepare(&self.program, &self.tmux, mask, &[]).map_err(|error| error.to_string())?;
+        let founding = Founding::prepare(&self.program, &self.tmux, mask, &[]).map_err(in_words)?;
         let scope = self.scope_for(founding.pid().unwrap_or_default()).await?;
-        founding.release().await.map_err(|error| error.to_string())?;
+        founding.release().await.map_err(in_words)?;
         info!(socket = %self.tmux.socket().display(), user_unit = scope.as_deref().unwrap_or_default(), "started a tmux server");
         Ok(())
     }
@@ -204,7 +204,7 @@ impl Worker {
                     Ok(text) => text,
                     // The pane has gone meanwhile; the next look will say so.
                     Err(TmuxError::Refused { .. }) => continue,
-                    Err(error) => return Err(error.to_string()),
+                    Err(error) => return Err(in_words(error)),
                 };
             let shared = self.clone();
             let scrollback = blocking(move || shared.writer.put_text(&text)).await?;
@@ -241,7 +241,7 @@ impl Worker {
         if generation.is_multiple_of(PRUNE_EVERY)
             && let Err(error) = self.writer.prune(&Retention::default())
         {
-            warn!("cleaning up old generations failed: {error}");
+            warn!("cleaning up old generations failed: {}", in_words(error));
         }
         Ok((generation, Arc::new(snapshot)))
     }
@@ -251,8 +251,8 @@ impl Worker {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, String> {
-    let result = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
-    result.map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+    let result = tokio::task::spawn_blocking(work).await.map_err(in_words)?;
+    result.map_err(in_words)
 }
 
 /// Waits until a process has ended or the time is over. A pidfd becomes readable when its process ends

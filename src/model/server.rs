@@ -193,6 +193,10 @@ impl Server {
 
 /// Returns `3 sessions, 4 windows, 8 panes`.
 pub fn describe_counts((sessions, windows, panes): (usize, usize, usize)) -> String {
-    let plural = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
     format!("{}, {}, {}", plural(sessions, "session"), plural(windows, "window"), plural(panes, "pane"))
+}
+
+/// Returns `1 window`, `2 windows`.
+pub fn plural(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::cause::in_words;
 use crate::model::{
     FORMAT, ObjectId, PANE_COMMAND, Pane, PaneId, PaneStart, Session, SessionId, StartMode, Window, WindowId,
 };
@@ -94,7 +95,7 @@ impl Executor<'_> {
             let outcome = match run.session(step).await {
                 Ok(()) if run.problems.is_empty() => Outcome::Restored,
                 Ok(()) => Outcome::Partly(std::mem::take(&mut run.problems)),
-                Err(error) => Outcome::Failed(error.to_string()),
+                Err(error) => Outcome::Failed(in_words(error)),
             };
             run.problems.clear();
             report.sessions.push((step.session.name.clone(), outcome));
@@ -140,7 +141,7 @@ impl Run<'_> {
         // By index: one window can be linked into a session twice.
         for window in session.windows.iter().filter(|window| Some(window.index) != first.map(|f| f.index)) {
             if let Err(error) = self.further_window(id, window).await {
-                self.problems.push(format!("window {}: {error}", window.index));
+                self.problems.push(format!("window {}: {}", window.index, in_words(error)));
             }
         }
         self.choose_windows(id, session).await?;
@@ -204,7 +205,7 @@ impl Run<'_> {
     async fn rename(&mut self, id: SessionId, session: &Session) {
         let rename = Command::new("rename-session").flag("-t", id).arg("--").literal(session.name.as_bytes());
         if let Err(error) = self.run(&[rename]).await {
-            self.problems.push(format!("name: {error}"));
+            self.problems.push(format!("name: {}", in_words(error)));
         }
     }
 
@@ -271,7 +272,7 @@ impl Run<'_> {
     async fn fill_window(&mut self, id: WindowId, active: PaneId, window: &Window) {
         self.made.insert(window.id, id);
         if let Err(error) = self.make_room(id, window).await {
-            self.problems.push(format!("window {}: {error}", window.index));
+            self.problems.push(format!("window {}: {}", window.index, in_words(error)));
         }
         let at = window.active_pane.min(window.panes.len() - 1);
         let mut panes = VecDeque::from([active]);
@@ -287,7 +288,7 @@ impl Run<'_> {
         let whole = panes.len() == window.panes.len();
         for command in self.finishing(id, &panes, window, whole) {
             if let Err(error) = self.run(std::slice::from_ref(&command)).await {
-                self.problems.push(format!("window {}: {error}", window.index));
+                self.problems.push(format!("window {}: {}", window.index, in_words(error)));
             }
         }
     }
@@ -315,7 +316,12 @@ impl Run<'_> {
         match self.try_split(id, place, pane).await {
             Ok(made) => Some(made),
             Err(error) => {
-                self.problems.push(format!("window {}, pane {}: {error}", window.index, pane.index));
+                self.problems.push(format!(
+                    "window {}, pane {}: {}",
+                    window.index,
+                    pane.index,
+                    in_words(error)
+                ));
                 None
             }
         }

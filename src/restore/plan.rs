@@ -68,7 +68,7 @@ impl SkipReason {
 
 /// A session that was asked for and is not in the generation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("generation {generation} holds no session {wanted:?}; it holds: {}", known.join(", "))]
+#[error("snapshot {generation} holds no session {wanted:?}; it holds: {}", known.join(", "))]
 pub struct UnknownSession {
     generation: Generation,
     wanted: String,

@@ -6,11 +6,12 @@
 //! fsync Failures?", USENIX ATC 2020), so a failed file is thrown away and never flushed again.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use tempfile::NamedTempFile;
+use tempfile::Builder;
 
 use super::StoreError;
 
@@ -22,8 +23,11 @@ const TEMPORARY_PREFIX: &str = ".new-";
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let failed = |source| StoreError::io("write", path, source);
     let dir = path.parent().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
-    let mut file = NamedTempFile::with_prefix_in(TEMPORARY_PREFIX, dir).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
+    // Opened and written by ourselves: errors of `tempfile` name the temporary file, another one each time.
+    let open =
+        |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+    let mut file = Builder::new().prefix(TEMPORARY_PREFIX).make_in(dir, open).map_err(failed)?;
+    file.as_file_mut().write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())

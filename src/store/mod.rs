@@ -93,7 +93,7 @@ pub enum StoreError {
         pid: String,
     },
     /// There is no such generation.
-    #[error("there is no generation {generation} in {}", path.display())]
+    #[error("there is no snapshot {generation} in {}", path.display())]
     NoGeneration {
         /// The one that was asked for.
         generation: Generation,
@@ -103,6 +103,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns whether this can be gone without anybody having mended it: a full disk, a home directory that
+    /// is not mounted yet.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, StoreError::Io { .. } | StoreError::Place(PlaceError::Make { .. }))
+    }
+
     fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { doing, path: path.to_owned(), source }
     }

@@ -33,7 +33,7 @@ pub enum TmuxError {
     },
     /// This tmux is older than what we work with.
     #[error(
-        "{program:?} is tmux {found}, and agent-keeper needs {OLDEST} or newer; install a newer one and set tmux.path in config.toml"
+        "{program:?} is tmux {found}, and agent-keeper needs {OLDEST} or newer; install a newer one and set tmux.program in config.toml"
     )]
     TooOld {
         /// The program.

@@ -150,6 +150,9 @@ pub struct Keeper {
     pub dir: TempDir,
     daemon: Option<Child>,
     variables: Vec<(String, String)>,
+    names_socket: bool,
+    /// A shell command that mounts something before the daemon starts, in a namespace of its own.
+    mounts: Option<String>,
 }
 
 impl Keeper {
@@ -160,14 +163,68 @@ impl Keeper {
             fs::create_dir(dir.path().join(part)).unwrap();
         }
         let tmux = PrivateTmux::at(dir.path().join("s"));
-        Self { tmux, dir, daemon: None, variables: Vec::new() }
+        Self { tmux, dir, daemon: None, variables: Vec::new(), names_socket: true, mounts: None }
+    }
+
+    /// Prepares a keeper that looks at its server often, so that a test need not wait long.
+    pub fn prepare_quick() -> Self {
+        let keeper = Self::prepare();
+        keeper.configure("[snapshot]\ninterval = \"200ms\"\n");
+        keeper
+    }
+
+    /// Prepares and starts a keeper that has saved sessions of these names, then ends it and its server.
+    #[track_caller]
+    pub fn with_saved(names: &[&str]) -> Self {
+        let mut keeper = Self::prepare_quick();
+        keeper.start_watching();
+        for name in names {
+            keeper.tmux.run(&["new-session", "-d", "-s", name]);
+        }
+        keeper.saved_sessions(names);
+        keeper.stop_daemon("TERM");
+        keeper.tmux.kill_server_hard();
+        keeper
+    }
+
+    /// Starts the daemon and waits until it watches a server.
+    #[track_caller]
+    pub fn start_watching(&mut self) {
+        self.start_daemon();
+        until("the keeper to watch a server", || self.state() == "watching");
+    }
+
+    /// Lets the daemon find the socket as it does for its user; it must be this one.
+    pub fn find_socket_at(&mut self, socket: PathBuf) {
+        self.names_socket = false;
+        self.tmux = PrivateTmux::at(socket);
+    }
+
+    /// Lets the daemon start after a shell command that mounts something only it and keeperctl see.
+    pub fn mount(&mut self, script: impl Into<String>) {
+        self.mounts = Some(script.into());
+    }
+
+    /// Runs a shell command that sees what the daemon sees.
+    #[track_caller]
+    pub fn inside(&self, script: &str) {
+        let output = self.enter().args(["sh", "-c", script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+    }
+
+    fn enter(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.daemon_pid().to_string(), "-m"]);
+        if !nix::unistd::geteuid().is_root() {
+            command.args(["-U", "--preserve-credentials"]);
+        }
+        command
     }
 
     /// Prepares and starts a keeper that has founded a server.
     pub fn start() -> Self {
         let mut keeper = Self::prepare();
-        keeper.start_daemon();
-        until("the keeper to watch a server", || keeper.state() == "watching");
+        keeper.start_watching();
         keeper
     }
 
@@ -198,6 +255,8 @@ impl Keeper {
             .env("HOME", self.path("home"))
             .env("SHELL", "/bin/bash")
             .env("XDG_RUNTIME_DIR", self.path("run"))
+            // Also what names no socket must not find that of the person who runs the tests.
+            .env("TMUX_TMPDIR", self.path("run"))
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CONFIG_HOME", self.path("config"))
             .env("TMPDIR", self.dir.path())
@@ -210,9 +269,16 @@ impl Keeper {
 
     /// Returns a command that would run the daemon.
     pub fn daemon_command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_agent-keeper"));
+        let program = env!("CARGO_BIN_EXE_agent-keeper");
+        let mut command = match &self.mounts {
+            None => Command::new(program),
+            Some(script) => own_mounts(&format!("{script} && exec \"$0\" \"$@\""), program),
+        };
         self.environment(&mut command);
-        command.arg("-S").arg(&self.tmux.socket).arg("--log").arg("debug").stdin(Stdio::null());
+        if self.names_socket {
+            command.arg("-S").arg(&self.tmux.socket);
+        }
+        command.arg("--log").arg("debug").stdin(Stdio::null());
         command
     }
 
@@ -256,7 +322,15 @@ impl Keeper {
     }
 
     pub fn ctl_command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keeperctl"));
+        let program = env!("CARGO_BIN_EXE_keeperctl");
+        let mut command = match (&self.mounts, &self.daemon) {
+            (Some(_), Some(_)) => {
+                let mut command = self.enter();
+                command.arg(program);
+                command
+            }
+            _ => Command::new(program),
+        };
         self.environment(&mut command);
         command.args(arguments).stdin(Stdio::null());
         command
@@ -332,6 +406,20 @@ impl Drop for Keeper {
             eprintln!("── the daemon's log ──\n{}", self.log());
         }
     }
+}
+
+/// Returns a command that runs a shell script where mounts are its own; `zero` is its `$0`.
+fn own_mounts(script: &str, zero: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.arg(if nix::unistd::geteuid().is_root() { "-m" } else { "-Urm" });
+    command.args(["sh", "-c", script, zero]);
+    command
+}
+
+/// Returns whether a process may have mounts of its own here.
+pub fn can_mount() -> bool {
+    let status = own_mounts("mount -t tmpfs -o size=64k none /tmp", "sh").stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// Says loudly that something was not tested, and fails where it should have been.

@@ -51,7 +51,7 @@ impl State {
                 .map(|(name, _)| name.as_str())
                 .collect();
             format!(
-                "not all of generation {generation} came back: {}; try: keeperctl restore {generation}",
+                "not all of snapshot {generation} came back: {}; try: keeperctl restore {generation}",
                 names.join(", ")
             )
         });
