@@ -69,7 +69,7 @@ fn names_mean_themselves_and_are_no_patterns() {
     for unknown in ["we", "WEB", "w*", "=web", "web:", "$0", ""] {
         let selection = Selection { sessions: vec!["web".to_owned(), unknown.to_owned()], by_hand: true };
         let error = plan(7, &saved(1, &["web", "it's"]), None, &selection).unwrap_err().to_string();
-        assert_eq!(error, format!("generation 7 holds no session {unknown:?}; it holds: web, it's"));
+        assert_eq!(error, format!("snapshot 7 holds no session {unknown:?}; it holds: web, it's"));
     }
 }
 

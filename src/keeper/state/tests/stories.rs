@@ -652,7 +652,7 @@ fn what_did_not_come_back_is_said_with_the_command_that_tries_again() {
         (1, half_restored(), "look"),
     ];
     let state = Story::new("", lines).after(snapshot(1, &["a", "b"])).play().unwrap();
-    assert_eq!(problem(&state), "not all of generation 1 came back: b; try: keeperctl restore 1");
+    assert_eq!(problem(&state), "not all of snapshot 1 came back: b; try: keeperctl restore 1");
 }
 
 #[test]
