@@ -82,7 +82,7 @@ fast_tiers() {
     tier shellcheck with shellcheck check_scripts
     tier build cargo test --locked --no-run
     [[ $result == ok ]] || return 0
-    tier unit tests --lib --bins
+    tier unit tests --lib
     local file
     for file in tests/*.rs; do
         file=${file##*/}
