@@ -41,7 +41,7 @@ scratch=$(mktemp -d /tmp/ak-XXXXXX)
 # Every test keeps its files in here, so that whatever it leaves running can be told from the user's own.
 tests_dir=$scratch/t
 mkdir "$tests_dir"
-trap 'rm -rf --one-file-system -- "$scratch"' EXIT
+trap clean_up EXIT
 
 main() {
     cd "$repo"
@@ -82,7 +82,7 @@ fast_tiers() {
     tier shellcheck with shellcheck check_scripts
     tier build cargo test --locked --no-run
     [[ $result == ok ]] || return 0
-    tier unit tests --lib --bins
+    tier unit tests --lib
     local file
     for file in tests/*.rs; do
         file=${file##*/}
@@ -129,19 +129,31 @@ tests() {
 }
 
 no_leftovers() {
-    local end=$((SECONDS + leftovers_max)) pids
-    while pids=$(leftovers) && [[ -n $pids ]]; do
+    local end=$((SECONDS + leftovers_max)) pid
+    while [[ -n $(leftovers) ]]; do
         if ((SECONDS >= end)); then
             printf 'left running by a test:\n'
-            local pid
-            for pid in $pids; do
+            for pid in $(leftovers); do
                 printf '  %s %s\n' "$pid" "$(tr '\0' ' ' <"/proc/$pid/cmdline")"
-                kill "$pid" || true
             done
+            stop_leftovers
             return 1
         fi
         sleep 0.2
     done
+}
+
+stop_leftovers() {
+    local pid
+    for pid in $(leftovers); do
+        kill "$pid" 2>/dev/null || true
+    done
+}
+
+# Also after an interrupt in the middle of a test.
+clean_up() {
+    stop_leftovers
+    rm -rf --one-file-system -- "$scratch"
 }
 
 # Print the ids of processes that were started with a file in our place. The name goes to grep through a
