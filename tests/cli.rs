@@ -413,7 +413,8 @@ fn sessions_with_awkward_names_are_shown_and_restored_by_name() {
     }
     let mut back = keeper.tmux.sessions();
     let mut wanted = names.clone();
-    (back.sort(), wanted.sort());
+    back.sort();
+    wanted.sort();
     assert_eq!(back, wanted);
     let unknown = ["holds no session \"nope\"", "it holds: ", "my work", "keeperctl snapshot list"];
     ctl(&keeper, &["restore", &number, "-s", "nope"], 1, &unknown);

@@ -4,6 +4,7 @@ use nix::unistd::Uid;
 use serde::Serialize;
 
 use crate::cause::in_words;
+use crate::config;
 use crate::doctor::facts::{Scene, gather};
 use crate::doctor::{CHECKS, Check, Facts, Finding, examine};
 use crate::logind::{Linger, Logind};
@@ -45,7 +46,7 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     if arguments.fix {
         fix_linger(arguments.dry_run).await?;
     }
-    let settings = context.settings_of_keeper().await.map_err(|error| in_words(error.source));
+    let settings = config::load(&context.places.config).map_err(in_words);
     let program = context.program()?;
     let scene = Scene {
         places: &context.places,

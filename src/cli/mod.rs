@@ -105,16 +105,11 @@ impl Context {
         Some(TmuxSocket::Path(keeper.socket().await.ok()?.into()))
     }
 
-    /// Returns the settings with the socket that is meant.
-    pub async fn settings_of_keeper(&self) -> Result<Settings, CliError> {
-        let mut settings = self.settings()?;
-        settings.socket = self.socket().await.unwrap_or(settings.socket);
-        Ok(settings)
-    }
-
     /// Returns the tmux and the socket that are meant.
     pub async fn tmux(&self) -> Result<Tmux, CliError> {
-        Ok(socket::tmux(&self.settings_of_keeper().await?, &self.login())?)
+        let mut settings = self.settings()?;
+        settings.socket = self.socket().await.unwrap_or(settings.socket);
+        Ok(socket::tmux(&settings, &self.login())?)
     }
 
     /// Like [`Context::tmux`], and refuses one that is too old.
