@@ -123,7 +123,7 @@ fn damaged_and_newer_snapshots_are_named_passed_over_and_left_alone() {
     let named: Vec<&str> =
         damaged.iter().flat_map(|(_, path, flaw)| [path.to_str().unwrap(), flaw]).collect();
     ctl(&keeper, &["snapshot", "list"], 3, &named);
-    ctl(&keeper, &["doctor"], 3, &[named[0], "move the files away"]);
+    ctl(&keeper, &["doctor"], 3, &[named[0], "move them away: mv"]);
     for line in [&["snapshot", "show"][..], &["restore", "--dry-run"], &["drill"]] {
         let said = ctl(&keeper, line, 0, &["passed over: ", named[0], named[8]]);
         assert!(!said.out.contains("passed over"));
