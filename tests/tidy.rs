@@ -92,7 +92,7 @@ struct Source {
 impl Source {
     /// Whether it is nothing but tests; those may be long.
     fn is_test(&self) -> bool {
-        self.name.starts_with("tests/") || self.name.ends_with("/tests.rs")
+        self.name.starts_with("tests/") || self.name.contains("/tests/") || self.name.ends_with("/tests.rs")
     }
 
     fn is_at(&self, place: &str) -> bool {
