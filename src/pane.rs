@@ -123,22 +123,27 @@ fn enter(wanted: &Path) -> Option<PathBuf> {
 /// Names what ran here and waits for somebody to decide. Without a terminal nobody can: then it is a
 /// shell.
 fn ask(job: &[Process]) -> Answer {
-    let line = pipeline(job);
-    let mut out = io::stdout().lock();
-    let question = format!(
-        "\x1b[1mPress Enter to run:\x1b[0m {line}\n\x1b[2m   in {}; Ctrl-C for a shell\x1b[0m\n",
-        job[0].directory
-    );
-    let _ = out.write_all(question.as_bytes()).and_then(|()| out.flush());
-    drop(out);
     let stdin = io::stdin();
     let Ok(before) = tcgetattr(&stdin) else {
+        say_what_ran(job);
         return Answer::Shell;
     };
+    // Before the question is there to be seen: until then Ctrl-C is a signal, and it would end the pane.
     let _ = tcsetattr(&stdin, SetArg::TCSAFLUSH, &key_by_key(before.clone()));
+    say_what_ran(job);
     let answer = read_answer(&mut stdin.lock());
     let _ = tcsetattr(&stdin, SetArg::TCSAFLUSH, &before);
     answer
+}
+
+fn say_what_ran(job: &[Process]) {
+    let question = format!(
+        "\x1b[1mPress Enter to run:\x1b[0m {}\n\x1b[2m   in {}; Ctrl-C for a shell\x1b[0m\n",
+        pipeline(job),
+        job[0].directory
+    );
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(question.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Returns terminal settings under which each key arrives at once, unechoed, and Ctrl-C is a key.

@@ -269,6 +269,10 @@ fn ctrl_c_at_the_question_gives_a_login_shell() {
         tmux.sessions() == ["prog"] && tmux.text_of("prog").contains("Press Enter to run: sleep 1234")
     });
     tmux.run(&["send-keys", "-t", "prog", "C-c"]);
+    // What is typed before the shell is there is thrown away, on purpose.
+    until("a shell", || {
+        tmux.run(&["display-message", "-p", "-t", "prog", "#{pane_current_command}"]) == "bash"
+    });
     tmux.run(&["send-keys", "-t", "prog", "shopt -q login_shell && echo login", "Enter"]);
     until("a login shell", || tmux.text_of("prog").contains("\nlogin"));
 }
