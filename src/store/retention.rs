@@ -188,9 +188,10 @@ mod tests {
     }
 
     fn rules() -> impl Strategy<Value = Retention> {
-        (0usize..9, 0usize..9, 0usize..9, 0usize..9, 0usize..9).prop_map(
-            |(newest, hourly, daily, weekly, lives)| Retention { newest, hourly, daily, weekly, lives },
-        )
+        let some = || prop_oneof![Just(0), 0usize..9];
+        (some(), some(), some(), some(), some()).prop_map(|(newest, hourly, daily, weekly, lives)| {
+            Retention { newest, hourly, daily, weekly, lives }
+        })
     }
 
     proptest! {

@@ -406,7 +406,9 @@ proptest! {
         prop_assert!(left.len() <= 1 + newest.max(1) + hourly + lives);
         prop_assert_eq!(best(store), best_before);
         prop_assert_eq!(store.numbers().unwrap().pop(), last_before);
-        let named = named_objects(left.iter());
+        let panes = left.iter().flat_map(|entry| entry.content.as_ref().unwrap().server.panes());
+        let objects = panes.flat_map(|(_, _, pane)| [&pane.scrollback.chunks[..], pane.start.as_slice()].concat());
+        let named: HashSet<ObjectId> = objects.collect();
         prop_assert!(named.iter().all(|id| store.object(*id).is_ok()));
         let there: HashSet<ObjectId> = store.objects().into_iter().map(|object| object.id).collect();
         prop_assert_eq!(there, named);

@@ -81,9 +81,11 @@ fn command(mend: &str) -> Option<&str> {
     parts.into_iter().find(|part| part.split(' ').next().is_some_and(|word| COMMANDS.contains(&word)))
 }
 
-/// What is wrong, and with a change of the healthy facts, which check says so, and a part of what it has seen
-/// and of the command that it names.
-type Case = (&'static str, fn(&mut Facts), &'static str, &'static str);
+type Change = fn(&mut Facts);
+
+/// A check, the change of healthy facts that it finds fault with, and parts of what it has seen and of the
+/// command that it names.
+type Case = (&'static str, Change, &'static str, &'static str);
 
 const PROBLEMS: [Case; 23] = [
     ("tmux.version", |f| f.tmux = Err("tmux 2.8 is too old".to_owned()), "2.8", "apt-get install tmux"),
@@ -233,7 +235,7 @@ fn every_problem_comes_with_what_was_seen_what_it_costs_and_a_command() {
 
 #[test]
 fn what_the_machine_does_not_have_or_does_not_tell_is_no_problem() {
-    let cases: [(&str, fn(&mut Facts), &str); 12] = [
+    let cases: [(&str, Change, &str); 12] = [
         (
             "systemd.manager",
             |f| {
@@ -295,7 +297,7 @@ fn what_the_machine_does_not_have_or_does_not_tell_is_no_problem() {
 
 #[test]
 fn a_check_whose_ground_is_missing_is_silenced_by_the_one_that_says_so() {
-    let cases: [(fn(&mut Facts), &str, &[&str]); 5] = [
+    let cases: [(Change, &str, &[&str]); 5] = [
         (
             |f| f.policy = Err("no answer".to_owned()),
             "logind.reachable",

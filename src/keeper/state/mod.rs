@@ -104,7 +104,7 @@ pub struct State {
     /// Whether the save that is under way is the last one.
     last_saving: bool,
     doubt: Option<Doubt>,
-    /// The sessions that were restored and are in no save yet.
+    /// The sessions that are back, or were there when a restore began, and are in no save of this server yet.
     unsaved: Vec<String>,
     /// Since when something that the head has, or that was restored, is gone.
     shrunk_since: Option<Duration>,

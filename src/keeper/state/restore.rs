@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::{Generation, Reason, ServerId, Snapshot};
 use crate::restore::execute::{Outcome, Report};
-use crate::restore::plan::{self, Plan, Selection};
+use crate::restore::plan::{self, Plan, Selection, SkipReason};
 
 use super::super::action::Action;
 use super::super::event::{Answer, Token};
@@ -34,6 +34,8 @@ impl State {
     }
 
     fn start_restore(&mut self, plan: Plan) -> Vec<Action> {
+        let alive = plan.skips.iter().filter(|skip| skip.why == SkipReason::Alive);
+        self.unsaved = alive.map(|skip| skip.session.clone()).collect();
         self.phase = Phase::Restoring;
         self.restoring = true;
         vec![Action::Restore(plan)]
@@ -42,7 +44,7 @@ impl State {
     pub(super) fn restored(&mut self, now: Duration, generation: Generation, report: Report) -> Vec<Action> {
         self.restoring = false;
         let made = report.sessions.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)));
-        self.unsaved = made.map(|(name, _)| name.clone()).collect();
+        self.unsaved.extend(made.map(|(name, _)| name.clone()));
         self.restore_problem = (!report.complete()).then(|| {
             let names: Vec<&str> = report
                 .sessions

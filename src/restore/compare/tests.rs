@@ -5,6 +5,8 @@ use super::*;
 use crate::model::{Scrollback, sample};
 use crate::tmux::layout::sealed;
 
+type Change = fn(&mut Server);
+
 /// A session with a window of two panes and one of one pane, and a session that shares the latter.
 fn saved() -> Server {
     let mut server = sample::server(1, &["web", "twin"]);
@@ -33,7 +35,6 @@ fn a_server_is_like_itself() {
 
 #[test]
 fn every_field_that_differs_alone_is_named_and_costs_something() {
-    type Change = fn(&mut Server);
     let changes: [(&str, &str, Change); 18] = [
         ("web", "directory", |s| s.sessions[0].directory = "/tmp".into()),
         ("web", "group", |s| s.sessions[0].group = Some("g".to_owned())),
@@ -75,7 +76,7 @@ fn every_field_that_differs_alone_is_named_and_costs_something() {
 #[test]
 fn what_is_missing_costs_all_that_was_in_it() {
     let whole = compare(&saved(), &saved()).fields;
-    let missing = |change: fn(&mut Server)| {
+    let missing = |change: Change| {
         let mut found = saved();
         change(&mut found);
         let comparison = compare(&saved(), &found);
@@ -96,7 +97,7 @@ fn what_is_missing_costs_all_that_was_in_it() {
 
 #[test]
 fn what_cannot_be_the_same_is_not_compared() {
-    let changes: [(&str, fn(&mut Server)); 6] = [
+    let changes: [(&str, Change); 6] = [
         ("the server", |s| s.id = sample::life(2)),
         ("ids", |s| {
             s.sessions[0].id = crate::model::SessionId(77);

@@ -497,6 +497,33 @@ fn shutdown_stories() -> Vec<Story> {
         )
         .after(snapshot(1, &["a"])),
         Story::new(
+            "what goes down between a restore and its first save is not given up",
+            vec![
+                (0, Event::Tick, "look"),
+                (0, sees(2, &["b"]), "await end of 2, restore a"),
+                (1, restored(&["a"]), "look"),
+                (1, sees(2, &["a"]), ""),
+                (3, Event::Tick, "look"),
+                (3, sees(2, &[]), "ask"),
+                (3, Event::GoingDown(true), ""),
+            ],
+        )
+        .after(snapshot(1, &["a", "b"])),
+        Story::new(
+            "the next server waits for the end of a restore into the last one",
+            vec![
+                (0, Event::Tick, "look"),
+                (0, sees(2, &[]), "await end of 2, restore a"),
+                (1, lost(2), "ask"),
+                (1, Event::GoingDown(false), "look"),
+                (1, nothing(), ""),
+                (2, half_restored(), ""),
+                (2, Event::Tick, "look"),
+                (2, nothing(), "found"),
+            ],
+        )
+        .after(snapshot(1, &["a"])),
+        Story::new(
             "a restore that a shutdown cuts short is not saved",
             vec![
                 (0, Event::Tick, "look"),

@@ -463,6 +463,8 @@ impl World {
 
     fn check_founding(&mut self) {
         assert_eq!(self.known, Known::Nothing, "a server is started at the end");
+        let restoring = self.tasks.iter().any(|task| matches!(task, Task::Restore(_)));
+        assert!(!restoring, "a server is started into which an older restore would go on");
         assert!(self.policy.found, "a server is started against the user's will");
         self.foundings.retain(|at| self.now < *at + FOUNDINGS_WITHIN);
         self.foundings.push(self.now);
