@@ -375,8 +375,7 @@ fn server_killed(machine: &Machine) -> Result<()> {
 fn stopped_while_restoring(machine: &Machine, before: &str) -> Result<()> {
     let pid = watch(machine, "display-message -p '#{pid}'")?;
     let stop = format!(
-        "kill -9 {pid}; until systemctl --user show agent-keeper -P StatusText | grep -q ^restoring; do :; done; \
-         systemctl --user stop agent-keeper"
+        "kill -9 {pid}; until tmux has-session 2>/dev/null; do :; done; systemctl --user stop agent-keeper"
     );
     machine.command(User::Agent, &stop).login().deadline(LONG).ok()?;
     let now = tree(machine)?;
