@@ -45,9 +45,9 @@ fn every_file_says_what_it_is() {
 #[test]
 fn files_and_functions_are_small() {
     let mut long = Vec::new();
-    for source in sources() {
+    for source in sources().iter().filter(|source| !source.is_test()) {
         let code = source.code();
-        if !source.is_test() && code.lines().count() > FILE_LINES_MAX {
+        if code.lines().count() > FILE_LINES_MAX {
             long.push(format!("{}: {} lines", source.name, code.lines().count()));
         }
         for (name, lines) in functions(code).into_iter().filter(|(_, lines)| *lines > FUNCTION_LINES_MAX) {

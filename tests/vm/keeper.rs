@@ -346,21 +346,14 @@ fn daemon_dies(machine: &Machine) -> Result<()> {
     agent(machine, "tmux send-keys -t 'agents-😀:0.1' C-c").map(drop)
 }
 
-/// How long everything may be gone after the server was killed, in seconds of the guest. The machine is
-/// emulated and shared, so the best of three counts.
-const BACK_WITHIN_SECS: f64 = 5.0;
-
 /// `kill -9` of the server: another one with everything in it, in a scope again.
 fn server_killed(machine: &Machine) -> Result<()> {
     saved(machine, &["web app", "agents-😀", "third"])?;
     let before = tree(machine)?;
     let old = watch(machine, "display-message -p '#{pid}'")?;
-    let mut times = Vec::new();
-    while times.len() < 3 && !times.iter().any(|secs| *secs <= BACK_WITHIN_SECS) {
-        times.push(kill_server(machine, &before)?);
-        eprintln!("{}: everything back {times:.1?} s after kill -9 of the server", machine.name());
-    }
-    ensure!(times.iter().any(|secs| *secs <= BACK_WITHIN_SECS), "too slow: {times:?}");
+    // That it takes less than 5 seconds is asserted in tests/daemon.rs: here it says more of the emulator.
+    let secs = kill_server(machine, &before)?;
+    eprintln!("{}: everything back {secs:.1} s after kill -9 of the server", machine.name());
     text_is_back(machine)?;
     stopped_while_restoring(machine, &before)?;
     let new = watch(machine, "display-message -p '#{pid}'")?;
@@ -382,8 +375,7 @@ fn server_killed(machine: &Machine) -> Result<()> {
 fn stopped_while_restoring(machine: &Machine, before: &str) -> Result<()> {
     let pid = watch(machine, "display-message -p '#{pid}'")?;
     let stop = format!(
-        "kill -9 {pid}; until systemctl --user show agent-keeper -P StatusText | grep -q ^restoring; do :; done; \
-         systemctl --user stop agent-keeper"
+        "kill -9 {pid}; until tmux has-session 2>/dev/null; do :; done; systemctl --user stop agent-keeper"
     );
     machine.command(User::Agent, &stop).login().deadline(LONG).ok()?;
     let now = tree(machine)?;
