@@ -12,7 +12,9 @@ use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
 use serde_json::Value;
-use support::{DEADLINE, Keeper, PrivateTmux, can_mount, has_program, skip, text, tmux_program, until};
+use support::{
+    DEADLINE, Keeper, PrivateTmux, can_mount, has_program, session_names, skip, text, tmux_program, until,
+};
 use unicode_width::UnicodeWidthStr;
 
 /// What a program said.
