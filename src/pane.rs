@@ -154,14 +154,19 @@ fn key_by_key(mut settings: Termios) -> Termios {
     settings
 }
 
-/// Enter runs; Ctrl-C, Ctrl-D and the end of input do not; other keys mean nothing, so that text sent to
-/// the pane by accident decides nothing.
+/// Enter alone runs; Ctrl-C, Ctrl-D and the end of input do not. A line of text with an Enter behind it was
+/// meant for somebody else and decides nothing.
 fn read_answer(keys: &mut impl Read) -> Answer {
     let mut key = [0];
+    let mut typed = false;
     loop {
         match keys.read(&mut key) {
+            Ok(1) if matches!(key[0], b'\r' | b'\n') && typed => {
+                typed = false;
+                say("Nothing was run. Press Enter alone to run it, Ctrl-C for a shell.");
+            }
             Ok(1) if matches!(key[0], b'\r' | b'\n') => return Answer::Run,
-            Ok(1) if !matches!(key[0], 3 | 4) => {}
+            Ok(1) if !matches!(key[0], 3 | 4) => typed = true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             _ => return Answer::Shell,
         }
@@ -291,10 +296,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_enter_runs_and_only_ctrl_c_or_ctrl_d_gives_a_shell() {
-        let cases: [(&[u8], Answer); 6] = [
+    fn only_enter_alone_runs_and_only_ctrl_c_or_ctrl_d_gives_a_shell() {
+        let cases: [(&[u8], Answer); 8] = [
             (b"\r", Answer::Run),
-            (b"abc\n", Answer::Run),
+            (b"abc\n", Answer::Shell),
+            (b"rm -r x\rls\r\x03", Answer::Shell),
+            (b"abc\n\n", Answer::Run),
             (b"\x03", Answer::Shell),
             (b"ab\x04\r", Answer::Shell),
             (b"q", Answer::Shell),

@@ -458,7 +458,7 @@ fn a_dry_run_says_what_the_restore_then_does_and_changes_nothing() {
     assert_eq!(keeper.tmux.sessions(), ["agents", "web"]);
     keeper.saved("the restored state", |snapshot| snapshot["reason"] == "restored");
     for line in [&["restore"][..], &["restore", "-n"]] {
-        ctl(&keeper, line, 0, &["skipped web", "nothing to do: everything is there"]);
+        ctl(&keeper, line, 0, &["skipped web", "nothing to do: sessions of all these names are there"]);
     }
 }
 

@@ -66,7 +66,7 @@ fn subject(
         let store = context.store()?;
         let wanted = match arguments.which {
             Some(which) => Some(which.load(context)?),
-            None => newest(&store, 0)?,
+            None => newest(&store, |_| true)?,
         };
         if let Some((generation, snapshot)) = wanted {
             return Ok((Some(generation), snapshot, Subject { store, _dir: None }));

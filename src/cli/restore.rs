@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::{Generation, plural};
+use crate::model::{Generation, Snapshot, plural};
 use crate::proc::Proc;
 use crate::restore::plan::{Plan, Selection, Waiting, plan};
 use crate::tmux::TmuxError;
@@ -11,7 +11,7 @@ use crate::tmux::observe::{ObserveError, observe};
 use super::output::{
     BAD, DIM, DOUBT, GOOD, NAME, columns, fit, note, paragraph, print, print_json, printable, styled, width,
 };
-use super::snapshot::Which;
+use super::snapshot::{Which, newest};
 use super::{CliError, Context, Exit};
 
 /// The widest that the name of a session gets.
@@ -20,9 +20,10 @@ const NAME_COLUMNS_MAX: usize = 60;
 /// What to bring back.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// From which snapshot: its number, "latest" or "previous"
-    #[arg(default_value = "latest", value_name = "SNAPSHOT")]
-    which: Which,
+    /// From which snapshot: its number, "latest" or "previous"; without one the newest that holds what is
+    /// asked for
+    #[arg(value_name = "SNAPSHOT")]
+    which: Option<Which>,
     /// Only this session; can be given several times
     #[arg(long = "session", short = 's', value_name = "NAME", allow_hyphen_values = true)]
     sessions: Vec<String>,
@@ -51,13 +52,35 @@ struct Document {
 
 /// Brings back.
 pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
-    let (generation, snapshot) = arguments.which.load(context)?;
+    let (generation, snapshot) = match arguments.which {
+        Some(which) => which.load(context)?,
+        None => newest_with(context, &arguments.sessions)?,
+    };
     let selection = Selection { sessions: arguments.sessions.clone(), by_hand: true };
     let live = live_server(context).await?;
     let plan = plan(generation, &snapshot, live.as_ref(), &selection)
         .map_err(|unknown| CliError::failed(unknown).hint("what others hold: keeperctl snapshot list"))?;
     let rows = if arguments.dry_run { planned(&plan) } else { carry_out(context, &plan, &selection).await? };
     report(context, generation, arguments, rows)
+}
+
+/// Returns the newest snapshot that holds sessions of these names, or any.
+fn newest_with(context: &Context, names: &[String]) -> Result<(Generation, Snapshot), CliError> {
+    let holds = |snapshot: &Snapshot, name: &String| {
+        snapshot.server.sessions.iter().any(|session| session.name == *name)
+    };
+    let found = newest(&context.store()?, |snapshot| names.iter().all(|name| holds(snapshot, name)))?;
+    match (found, names) {
+        (Some(found), _) => Ok(found),
+        (None, []) => Which::Latest.load(context),
+        (None, names) => {
+            let message = match names {
+                [name] => format!("no snapshot holds a session {name:?}"),
+                names => format!("no snapshot holds all of the sessions {}", names.join(", ")),
+            };
+            Err(CliError::failed(anyhow::Error::msg(message)).hint("what there is: keeperctl snapshot list"))
+        }
+    }
 }
 
 async fn live_server(context: &Context) -> Result<Option<crate::model::Server>, CliError> {
@@ -129,7 +152,7 @@ fn report(
         rows.iter().for_each(|row| out.push_str(&lines(row)));
         print(&out)?;
         if idle {
-            note("nothing to do: everything is there");
+            note("nothing to do: sessions of all these names are there");
         }
     }
     Ok(exit)

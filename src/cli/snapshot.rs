@@ -60,11 +60,11 @@ impl Which {
         let store = context.store()?;
         match self {
             Which::Number(generation) => Ok((generation, store.load(generation)?)),
-            Which::Latest => newest(&store, 0)?.ok_or_else(|| {
+            Which::Latest => newest(&store, |_| true)?.ok_or_else(|| {
                 CliError::failed(anyhow::Error::msg("no snapshot has been taken yet"))
                     .hint("the keeper takes one as soon as there is a session; does it run? keeperctl status")
             }),
-            Which::Previous => newest(&store, 1)?.ok_or_else(|| {
+            Which::Previous => previous(&store)?.ok_or_else(|| {
                 let message = "there is no snapshot before the latest one";
                 CliError::failed(anyhow::Error::msg(message)).hint("what there is: keeperctl snapshot list")
             }),
@@ -72,15 +72,25 @@ impl Which {
     }
 }
 
-/// Returns the newest snapshot with sessions in it but `back` others. What cannot be read is passed over and
+fn previous(store: &Store) -> Result<Option<(Generation, Snapshot)>, CliError> {
+    let mut met = 0;
+    newest(store, |_| {
+        met += 1;
+        met == 2
+    })
+}
+
+/// Returns the newest snapshot that has sessions and is a wanted one. What cannot be read is passed over and
 /// said; where there is nothing else, that is the error.
-pub fn newest(store: &Store, back: usize) -> Result<Option<(Generation, Snapshot)>, CliError> {
+pub fn newest(
+    store: &Store,
+    mut wanted: impl FnMut(&Snapshot) -> bool,
+) -> Result<Option<(Generation, Snapshot)>, CliError> {
     let mut flaws = Vec::new();
-    let mut left = back;
     for generation in store.numbers()?.into_iter().rev() {
         match store.load(generation) {
             Ok(snapshot) if snapshot.server.sessions.is_empty() => {}
-            Ok(_) if left > 0 => left -= 1,
+            Ok(snapshot) if !wanted(&snapshot) => {}
             Ok(snapshot) => {
                 flaws.iter().for_each(|flaw| note(&format!("passed over: {flaw}")));
                 return Ok(Some((generation, snapshot)));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{Uid, User};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
@@ -22,6 +23,7 @@ use crate::restore::plan::Plan;
 use crate::store::retention::Retention;
 use crate::store::{StoreError, Writer};
 use crate::systemd::Manager;
+use crate::systemd::placement::Placement;
 use crate::tmux::capture::capture;
 use crate::tmux::command::Command;
 use crate::tmux::found::{DEFAULT_UMASK, Founding};
@@ -83,7 +85,7 @@ impl Worker {
             Ok(observation) => Look::Server(Arc::new(observation)),
             Err(ObserveError::Ended { .. }) => Look::NoServer,
             Err(ObserveError::Tmux(TmuxError::NoServer { socket })) => {
-                let uid = nix::unistd::Uid::effective().as_raw();
+                let uid = Uid::effective().as_raw();
                 match self.proc.listener(&socket, uid) {
                     Some(pid) => Look::Orphan { pid },
                     None => Look::NoServer,
@@ -96,6 +98,7 @@ impl Worker {
     /// Waits for the end of a server with a client that ends with it.
     pub(super) async fn await_end(&self, id: &ServerId) -> Ending {
         self.release_leftovers().await;
+        let place = self.proc.cgroup(id.pid).map(|cgroup| Placement::of(&cgroup));
         loop {
             let orderly = match self.tmux.wait_for(&own_channel()) {
                 Ok(mut client) => client.wait().await.is_ok_and(|status| status.success()),
@@ -105,7 +108,8 @@ impl Worker {
                 }
             };
             if self.gone_within(id, GOODBYE_MAX).await {
-                return if orderly { Ending::Orderly } else { Ending::Lost };
+                let closed = orderly && !was_killed_at_logout(place.ok()).await;
+                return if closed { Ending::Orderly } else { Ending::Lost };
             }
             // The client ended and the server lives: somebody signalled the channel or killed the client.
         }
@@ -120,7 +124,7 @@ impl Worker {
     /// Lets go the waiting clients of keepers that were killed; each is a process and a little memory in
     /// the server.
     async fn release_leftovers(&self) {
-        let uid = nix::unistd::Uid::effective().as_raw();
+        let uid = Uid::effective().as_raw();
         let waiting = self.proc.pids_of(uid).into_iter().filter_map(|pid| self.proc.argv(pid).ok());
         let channels: Vec<String> = waiting.filter_map(|argv| waits_on(&argv, self.tmux.socket())).collect();
         for channel in channels {
@@ -283,6 +287,23 @@ fn waits_on(argv: &[crate::model::ByteString], socket: &std::path::Path) -> Opti
     let channel = channel.to_string();
     (ours && channel.starts_with(CHANNEL_PREFIX)).then_some(channel)
 }
+/// Returns whether a server ended because its user logged out. logind says goodbye with SIGTERM, and a server
+/// takes that for `kill-server`.
+async fn was_killed_at_logout(place: Option<Placement>) -> bool {
+    let session = match &place {
+        Some(Placement::LogindSession(scope)) => {
+            scope.trim_start_matches("session-").trim_end_matches(".scope")
+        }
+        _ => return false,
+    };
+    let ask = async {
+        let user = User::from_uid(Uid::effective()).ok()??;
+        let bus = zbus::Connection::system().await.ok()?;
+        Logind::connect(&bus).await.ok()?.has_killed_session(session, &user.name).await.ok()
+    };
+    timeout(GOING_DOWN_MAX, ask).await.ok().flatten().unwrap_or(false)
+}
+
 /// Returns whether the user's manager or the machine is on its way down. Where nobody can be asked nothing
 /// is known of a shutdown.
 pub(super) async fn is_going_down() -> bool {

@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use super::Logind;
+use super::proxy::Session1Proxy;
+
+const NO_SUCH_SESSION: &str = "org.freedesktop.login1.NoSuchSession";
 
 /// What logind does to the processes of a logind session that ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +61,32 @@ impl Logind {
             Ok(user) => user.linger().await?,
             Err(_) => linger_dir.join(user).exists(),
         };
-        let kill = KillRule {
+        let linger = if linger { Linger::On } else { Linger::Off };
+        Ok(Policy { linger, kill: self.kill_rule().await? })
+    }
+
+    async fn kill_rule(&self) -> zbus::Result<KillRule> {
+        Ok(KillRule {
             kill: self.proxy.kill_user_processes().await?,
             only: self.proxy.kill_only_users().await?,
             exclude: self.proxy.kill_exclude_users().await?,
-        };
-        Ok(Policy { linger: if linger { Linger::On } else { Linger::Off }, kill })
+        })
+    }
+
+    /// Returns whether a user's logind session is over, or about to be, and its processes with it.
+    pub async fn has_killed_session(&self, session: &str, user: &str) -> zbus::Result<bool> {
+        if !self.kill_rule().await?.hits(user) {
+            return Ok(false);
+        }
+        match self.proxy.get_session(session).await {
+            Ok(path) => {
+                let bus = self.proxy.inner().connection();
+                let session = Session1Proxy::builder(bus).path(path).build().await?;
+                Ok(session.state().await? == "closing")
+            }
+            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_SUCH_SESSION => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 }
 

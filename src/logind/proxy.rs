@@ -12,6 +12,7 @@ use zbus::{OwnedFd, OwnedObjectPath, proxy};
     default_path = "/org/freedesktop/login1"
 )]
 pub trait Login1 {
+    fn get_session(&self, id: &str) -> zbus::Result<OwnedObjectPath>;
     fn get_user(&self, uid: u32) -> zbus::Result<OwnedObjectPath>;
     fn set_user_linger(&self, uid: u32, enable: bool, interactive: bool) -> zbus::Result<()>;
     fn inhibit(&self, what: &str, who: &str, why: &str, mode: &str) -> zbus::Result<OwnedFd>;
@@ -27,6 +28,12 @@ pub trait Login1 {
 
     #[zbus(signal)]
     fn prepare_for_shutdown(&self, start: bool);
+}
+
+#[proxy(interface = "org.freedesktop.login1.Session", default_service = "org.freedesktop.login1")]
+pub trait Session1 {
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn state(&self) -> zbus::Result<String>;
 }
 
 #[proxy(interface = "org.freedesktop.login1.User", default_service = "org.freedesktop.login1")]

@@ -482,7 +482,7 @@ pub fn retention_of(entries: &[Entry], keep: &Retention) -> Vec<(Generation, Vec
                 generation: entry.generation,
                 taken_at: snapshot.taken_at,
                 server: snapshot.server.id.clone(),
-                restorable: !snapshot.server.sessions.is_empty(),
+                sessions: snapshot.server.sessions.iter().map(|session| session.name.clone()).collect(),
             })
         })
         .collect();

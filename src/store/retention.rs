@@ -20,11 +20,13 @@ pub struct Retention {
     pub weekly: usize,
     /// The last one of a server's life: what was there before a crash or a reboot.
     pub lives: usize,
+    /// The last one that holds a session of some name: what was there before it was closed.
+    pub sessions: usize,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { newest: 30, hourly: 24, daily: 14, weekly: 8, lives: 8 }
+        Self { newest: 30, hourly: 24, daily: 14, weekly: 8, lives: 8, sessions: 20 }
     }
 }
 
@@ -37,8 +39,8 @@ pub struct Candidate {
     pub taken_at: Timestamp,
     /// Which life of the server it shows.
     pub server: ServerId,
-    /// Whether it holds sessions and could be restored.
-    pub restorable: bool,
+    /// The names of its sessions; without any it cannot be restored.
+    pub sessions: Vec<String>,
 }
 
 /// Why a generation is kept.
@@ -56,6 +58,8 @@ pub enum KeepReason {
     Weekly,
     /// It is the last of a server's life.
     LastOfServer,
+    /// It is the last that holds a session of some name.
+    LastOfSession,
 }
 
 impl KeepReason {
@@ -68,6 +72,7 @@ impl KeepReason {
             KeepReason::Daily => "daily",
             KeepReason::Weekly => "weekly",
             KeepReason::LastOfServer => "last-of-server",
+            KeepReason::LastOfSession => "last-of-session",
         }
     }
 }
@@ -77,7 +82,7 @@ impl KeepReason {
 pub fn decide(candidates: &[Candidate], keep: &Retention) -> Vec<(Generation, Vec<KeepReason>)> {
     let mut newest_first: Vec<&Candidate> = candidates.iter().collect();
     newest_first.sort_by_key(|candidate| std::cmp::Reverse(candidate.generation));
-    let latest = newest_first.iter().find(|candidate| candidate.restorable).map(|c| c.generation);
+    let latest = newest_first.iter().find(|candidate| !candidate.sessions.is_empty()).map(|c| c.generation);
     let mut rules = [
         // The newest one says what happened last, also when that was that everything was closed.
         Buckets::new(KeepReason::Newest, keep.newest.max(1)),
@@ -85,6 +90,7 @@ pub fn decide(candidates: &[Candidate], keep: &Retention) -> Vec<(Generation, Ve
         Buckets::new(KeepReason::Daily, keep.daily),
         Buckets::new(KeepReason::Weekly, keep.weekly),
         Buckets::new(KeepReason::LastOfServer, keep.lives),
+        Buckets::new(KeepReason::LastOfSession, keep.sessions),
     ];
     newest_first
         .into_iter()
@@ -112,7 +118,11 @@ impl Buckets {
     }
 
     fn claim(&mut self, candidate: &Candidate) -> Option<KeepReason> {
-        if self.left == 0 || !self.seen.insert(bucket(self.reason, candidate)) {
+        let mut unseen = 0;
+        for bucket in buckets(self.reason, candidate) {
+            unseen += usize::from(self.seen.insert(bucket));
+        }
+        if self.left == 0 || unseen == 0 {
             return None;
         }
         self.left -= 1;
@@ -120,10 +130,10 @@ impl Buckets {
     }
 }
 
-/// Returns the name of the bucket that a candidate falls into.
-fn bucket(reason: KeepReason, candidate: &Candidate) -> String {
+/// Returns the names of the buckets that a candidate falls into.
+fn buckets(reason: KeepReason, candidate: &Candidate) -> Vec<String> {
     let date = candidate.taken_at.to_zoned(TimeZone::UTC);
-    match reason {
+    let one = match reason {
         KeepReason::Latest | KeepReason::Newest => candidate.generation.to_string(),
         KeepReason::Hourly => format!("{} {}", date.date(), date.hour()),
         KeepReason::Daily => date.date().to_string(),
@@ -132,7 +142,9 @@ fn bucket(reason: KeepReason, candidate: &Candidate) -> String {
             format!("{} {}", week.year(), week.week())
         }
         KeepReason::LastOfServer => format!("{:?}", candidate.server),
-    }
+        KeepReason::LastOfSession => return candidate.sessions.clone(),
+    };
+    vec![one]
 }
 
 #[cfg(test)]
@@ -145,7 +157,7 @@ mod tests {
             generation,
             taken_at: Timestamp::from_second(second).unwrap(),
             server: ServerId { pid: life, ..ServerId::default() },
-            restorable: true,
+            sessions: vec!["main".to_owned()],
         }
     }
 
@@ -153,7 +165,7 @@ mod tests {
         decide(candidates, keep).into_iter().filter(|(_, why)| !why.is_empty()).map(|(n, _)| n).collect()
     }
 
-    const NOTHING: Retention = Retention { newest: 0, hourly: 0, daily: 0, weekly: 0, lives: 0 };
+    const NOTHING: Retention = Retention { newest: 0, hourly: 0, daily: 0, weekly: 0, lives: 0, sessions: 0 };
 
     #[test]
     fn each_rule_alone() {
@@ -169,18 +181,31 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_was_closed_stays_in_the_last_that_had_it() {
+        let named = |generation: Generation, names: &[&str]| Candidate {
+            sessions: names.iter().map(ToString::to_string).collect(),
+            ..candidate(generation, generation as i64, 1)
+        };
+        let mut all = vec![named(1, &["old", "gone"]), named(2, &["old", "gone"]), named(3, &["old"])];
+        all.extend((4..99).map(|generation| named(generation, &["new"])));
+        assert_eq!(kept(&all, &Retention { sessions: 9, ..NOTHING }), [98, 3, 2]);
+        assert_eq!(kept(&all, &Retention { sessions: 2, ..NOTHING }), [98, 3], "the newest first");
+    }
+
+    #[test]
     fn the_latest_that_can_be_restored_stays_under_any_rule() {
         let mut all = vec![candidate(1, 0, 1), candidate(2, 1, 1), candidate(3, 2, 1)];
-        all[1].restorable = false;
-        all[2].restorable = false;
+        all[1].sessions.clear();
+        all[2].sessions.clear();
         assert_eq!(kept(&all, &Retention { newest: 1, ..NOTHING }), [3, 1]);
     }
 
     fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
-        let one = (0i64..10_000_000, 0u32..9, any::<bool>());
+        let sessions = proptest::sample::subsequence(vec!["a", "b", "c", "d"], 0..=4);
+        let one = (0i64..10_000_000, 0u32..9, sessions);
         proptest::collection::vec(one, 0..200).prop_map(|rows| {
-            let number = |(n, (second, life, restorable))| Candidate {
-                restorable,
+            let number = |(n, (second, life, sessions)): (usize, (i64, u32, Vec<&str>))| Candidate {
+                sessions: sessions.into_iter().map(str::to_owned).collect(),
                 ..candidate(n as Generation, second, life)
             };
             rows.into_iter().enumerate().map(number).collect()
@@ -189,8 +214,14 @@ mod tests {
 
     fn rules() -> impl Strategy<Value = Retention> {
         let some = || prop_oneof![Just(0), 0usize..9];
-        (some(), some(), some(), some(), some()).prop_map(|(newest, hourly, daily, weekly, lives)| {
-            Retention { newest, hourly, daily, weekly, lives }
+        let all = (some(), some(), some(), some(), some(), some());
+        all.prop_map(|(newest, hourly, daily, weekly, lives, sessions)| Retention {
+            newest,
+            hourly,
+            daily,
+            weekly,
+            lives,
+            sessions,
         })
     }
 
@@ -200,11 +231,11 @@ mod tests {
             let decided = decide(&all, &keep);
             prop_assert_eq!(decided.len(), all.len());
             let kept = kept(&all, &keep);
-            let Retention { newest, hourly, daily, weekly, lives } = keep;
-            prop_assert!(kept.len() <= 1 + newest.max(1) + hourly + daily + weekly + lives);
+            let Retention { newest, hourly, daily, weekly, lives, sessions } = keep;
+            prop_assert!(kept.len() <= 1 + newest.max(1) + hourly + daily + weekly + lives + sessions);
             let last = all.last().map(|candidate| candidate.generation);
             prop_assert_eq!(kept.iter().copied().max(), last);
-            let last_good = all.iter().rfind(|candidate| candidate.restorable).map(|c| c.generation);
+            let last_good = all.iter().rfind(|candidate| !candidate.sessions.is_empty()).map(|c| c.generation);
             let latest = decided.iter().find(|(_, why)| why.contains(&KeepReason::Latest)).map(|(n, _)| *n);
             prop_assert_eq!(latest, last_good);
         }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::model::{Closed, Reason, sample};
 
 /// Keeps nothing that it need not keep.
-const LITTLE: Retention = Retention { newest: 1, hourly: 0, daily: 0, weekly: 0, lives: 0 };
+const LITTLE: Retention = Retention { newest: 1, hourly: 0, daily: 0, weekly: 0, lives: 0, sessions: 0 };
 
 /// A store with three generations, each with a session more and with other text than the one before.
 struct Three {

@@ -108,6 +108,7 @@ impl Builder<'_> {
             }
         }
         sessions.retain(|session| !session.windows.is_empty());
+        dissolve_groups_of_one(&mut sessions);
         let server = Server { id, version: answer.version, socket: self.socket.into(), sessions };
         let vitals = panes.into_iter().map(|(id, (_, vitals))| (id, vitals)).collect();
         Observation { server, vitals, attached }
@@ -193,6 +194,15 @@ fn with_job(saved: Program, job: Vec<Process>) -> Program {
     match saved {
         Program::Shell { shell, .. } => Program::Shell { shell, job },
         other => other,
+    }
+}
+
+/// tmux remembers a group when one session is left of it; it shares its windows with nobody.
+fn dissolve_groups_of_one(sessions: &mut [Session]) {
+    let groups: Vec<String> = sessions.iter().filter_map(|session| session.group.clone()).collect();
+    let alone = |group: &String| groups.iter().filter(|other| *other == group).count() == 1;
+    for session in sessions {
+        session.group.take_if(|group| alone(group));
     }
 }
 

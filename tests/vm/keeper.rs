@@ -62,6 +62,7 @@ fn story(machine: &mut Machine) -> Result<()> {
     chapter("logout with KillUserProcesses", logout_with_kill(machine))?;
     chapter("logout without linger", logout_without_linger(machine))?;
     chapter("without polkit", without_polkit(machine))?;
+    chapter("logout ends the server", logout_ends_server(machine))?;
     chapter("uninstall", uninstall(machine))
 }
 
@@ -539,6 +540,29 @@ fn without_polkit(machine: &Machine) -> Result<()> {
     ensure!(output.stderr.contains("sudo loginctl enable-linger agent"), "{output}");
     root(machine, "loginctl enable-linger agent; systemctl unmask polkit; systemctl start polkit")?;
     session.logout()
+}
+
+/// A server that somebody started in a login ends with it, by the same signal as `tmux kill-server` sends. It
+/// comes back all the same, in a safe place.
+fn logout_ends_server(machine: &Machine) -> Result<()> {
+    let mut session = machine.session(User::Agent)?;
+    session.send(
+        "systemctl --user stop agent-keeper; tmux kill-server; tmux new-session -d -s inside -c /usr",
+    )?;
+    session.send("systemctl --user start agent-keeper; echo start''ed")?;
+    session.expect("started", LONG)?;
+    saved(machine, &["inside", "web app", "agents-😀", "third", "late"])?;
+    let before = tree(machine)?;
+    let pid = watch(machine, "display-message -p '#{pid}'")?;
+    let place = root(machine, &format!("cat /proc/{pid}/cgroup"))?;
+    ensure!(place.contains("/session-"), "{place}");
+    session.logout()?;
+    machine.wait_until("end of the login's server", LONG, &format!("! test -e /proc/{pid}"))?;
+    same_tree(machine, &before)?;
+    let pid = watch(machine, "display-message -p '#{pid}'")?;
+    let place = root(machine, &format!("cat /proc/{pid}/cgroup"))?;
+    ensure!(place.contains("app-agentkeeper.slice"), "{place}");
+    saved(machine, &["inside", "web app", "agents-😀", "third", "late"])
 }
 
 /// Uninstalling leaves the server and everything in it.

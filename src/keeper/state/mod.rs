@@ -189,7 +189,9 @@ impl State {
         match self.phase {
             Phase::Seeking | Phase::Watching => self.look(),
             Phase::Ended(since) if now >= since + SETTLE && self.saving.is_none() => self.ask(Doubt::Ended),
-            Phase::Finishing(then, deadline) if now >= deadline => self.finish(now, then),
+            Phase::Finishing(then, deadline) if now >= self.patience(then, deadline) => {
+                self.finish(now, then)
+            }
             Phase::Frozen(asked) if now >= asked + FROZEN_ASK_EVERY => {
                 self.phase = Phase::Frozen(now);
                 self.ask(Doubt::Frozen)

@@ -67,7 +67,7 @@ impl State {
                 self.wanted.get_or_insert((Reason::Restored, None));
                 actions.extend(self.look());
             }
-            Phase::Finishing(..) => actions.extend(self.last_look(now)),
+            Phase::Finishing(then, _) => actions.extend(self.finish_after_restore(now, then)),
             _ => {}
         }
         actions

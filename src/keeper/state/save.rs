@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Closed, Generation, Reason, Snapshot};
+use crate::model::{Closed, Generation, Reason, Scrollback, Snapshot};
 use crate::tmux::observe::Observation;
 
 use super::super::action::{Action, SaveJob};
@@ -85,6 +85,10 @@ impl State {
             let waiting = live.vitals.get(&pane.id).is_some_and(|vitals| vitals.waiting);
             if let Some(known) = self.texts.get(&pane.id).filter(|_| !waiting) {
                 pane.scrollback = known.scrollback.clone();
+            }
+            if !self.policy.scrollback {
+                // Nor what was kept of it before that was switched off.
+                pane.scrollback = Scrollback::default();
             }
         }
         self.unsaved.clear();

@@ -10,7 +10,25 @@ use super::{Doubt, Phase, State, Then};
 /// How long the last look and the last save may take before we end without them.
 const FINISH_MAX: Duration = Duration::from_secs(8);
 
+/// How much longer a restore may take that is under way when we are stopped: half a session would count as
+/// alive at the next start. `TimeoutStopSec=` of the unit leaves this time.
+const RESTORE_MAX: Duration = Duration::from_secs(45);
+
 impl State {
+    /// Returns how long to wait for the end of what is under way.
+    pub(super) fn patience(&self, then: Then, deadline: Duration) -> Duration {
+        match then {
+            Then::Exit if self.restoring => deadline + RESTORE_MAX,
+            Then::Exit | Then::Freeze => deadline,
+        }
+    }
+
+    /// The restore that we waited for has ended: now there is time for the last snapshot.
+    pub(super) fn finish_after_restore(&mut self, now: Duration, then: Then) -> Vec<Action> {
+        self.phase = Phase::Finishing(then, now + FINISH_MAX);
+        self.last_look(now)
+    }
+
     pub(super) fn shutdown_begins(&mut self, now: Duration, held: bool) -> Vec<Action> {
         match self.phase {
             Phase::Finishing(..) | Phase::Frozen(_) => vec![Action::ReleaseShutdown],

@@ -25,6 +25,9 @@ impl State {
     /// After a restart of the keeper the texts of the same server need not all be read again at once:
     /// they are taken as they were saved, marked as never read.
     pub(super) fn adopt_saved_texts(&mut self, observation: &Observation) {
+        if !self.policy.scrollback {
+            return;
+        }
         let Some((_, head)) = self.head.as_ref().filter(|(_, head)| head.server.id == observation.server.id)
         else {
             return;
