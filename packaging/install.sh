@@ -123,11 +123,12 @@ set_up() {
     run "$bin/keeperctl" setup || [[ $? == 3 ]] || fail "the keeper could not be set up" "try again: $bin/keeperctl setup"
 }
 
-# A keeper that runs a file which was replaced makes way for the new one. Its tmux server goes on.
+# A keeper that runs a file which was replaced makes way for the new one. Its tmux server goes on. One that is
+# process 1 stays: with it the container would end.
 stop_outdated_keeper() {
     local pid
     pid=$(status_field keeper pid)
-    [[ -n $pid && $(readlink "/proc/$pid/exe") == "$bin/agent-keeper (deleted)" ]] || return 0
+    [[ -n $pid && $pid != 1 && $(readlink "/proc/$pid/exe") == "$bin/agent-keeper (deleted)" ]] || return 0
     say "stop the old version (pid $pid)"
     kill "$pid"
     wait_for "pid $pid to end" keeper_is_gone "$pid"
