@@ -201,7 +201,8 @@ fn a_full_or_read_only_disk_is_said_and_the_last_good_snapshot_kept() {
         let name = words.split(' ').next().unwrap();
         keeper.tmux.run(&["new-session", "-d", "-s", name]);
         until("the problem to be said", || keeper.problem().contains(words));
-        let words = ["cannot write ", words, "generations/"];
+        // A pane's text comes before the generation, and whether there is any yet is the shell's matter.
+        let words = ["cannot write ", words, "state/agent-keeper/"];
         for _look in 0..10 {
             ctl(&keeper, &["status"], 3, &words);
         }
