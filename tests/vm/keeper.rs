@@ -510,11 +510,13 @@ fn logout_without_linger(machine: &Machine) -> Result<()> {
     session.logout()?;
     let ended = "case $(systemctl show user@1000 -P ActiveState) in inactive|failed) true;; *) false;; esac";
     machine.wait_until("end of agent's manager", LONG, ended)?;
-    let took = root(
-        machine,
-        "systemctl show user@1000 -P ActiveExitTimestampMonotonic -P InactiveEnterTimestampMonotonic",
-    )?;
-    eprintln!("{}: the manager ended within {took}", machine.name());
+    eprintln!(
+        "DEBUG {}",
+        root(
+            machine,
+            "journalctl -b -o short-monotonic _UID=1000 _COMM=systemd | tail -30; journalctl -b -o short-monotonic -u user@1000.service | tail -20"
+        )?
+    );
     ensure!(
         !machine.ssh(User::Root, "runuser -u agent -- tmux -S /tmp/tmux-1000/default has-session")?.success()
     );

@@ -491,8 +491,22 @@ fn shutdown_stories() -> Vec<Story> {
                 (0, sees(2, &[]), "await end of 2, restore a"),
                 (1, Event::Terminate, "ask"),
                 (1, Event::GoingDown(false), ""),
-                (2, restored(&["a"]), "look"),
-                (2, sees(2, &["a"]), "save stopping a"),
+                (30, Event::Tick, ""),
+                (30, restored(&["a"]), "look"),
+                (31, Event::Tick, ""),
+                (31, sees(2, &["a"]), "save stopping a"),
+            ],
+        )
+        .after(snapshot(1, &["a"])),
+        Story::new(
+            "told to end in the middle of a restore that does not end",
+            vec![
+                (0, Event::Tick, "look"),
+                (0, sees(2, &[]), "await end of 2, restore a"),
+                (1, Event::Terminate, "ask"),
+                (1, Event::GoingDown(false), ""),
+                (53, Event::Tick, ""),
+                (54, Event::Tick, "exit"),
             ],
         )
         .after(snapshot(1, &["a"])),
