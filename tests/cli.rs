@@ -464,6 +464,31 @@ fn a_dry_run_says_what_the_restore_then_does_and_changes_nothing() {
 }
 
 #[test]
+fn what_was_closed_is_found_by_its_name_in_an_older_snapshot() {
+    let keeper = Keeper::start();
+    keeper.tmux.run(&["new-session", "-d", "-s", "stays"]);
+    keeper.tmux.run(&["new-session", "-d", "-s", "closed"]);
+    keeper.saved("both", |snapshot| session_names(snapshot) == ["stays", "closed"]);
+    keeper.tmux.run(&["kill-session", "-t", "closed"]);
+    keeper.saved("one", |snapshot| session_names(snapshot) == ["stays"]);
+    ctl(&keeper, &["restore"], 0, &["nothing to do"]);
+    ctl(&keeper, &["restore", "-s", "never"], 1, &["no snapshot holds a session \"never\"", "snapshot list"]);
+    ctl(&keeper, &["restore", "-s", "closed"], 0, &["restored closed"]);
+    assert_eq!(keeper.tmux.sessions(), ["closed", "stays"]);
+}
+
+#[test]
+fn the_status_of_a_server_that_nobody_keeps_says_so() {
+    let keeper = Keeper::start();
+    keeper.tmux.run(&["new-session", "-d", "-s", "kept"]);
+    let other = PrivateTmux::at(keeper.tmux.socket.with_file_name("other"));
+    other.start(&["-s", "mine"]);
+    let socket = other.socket.display().to_string();
+    let watched = format!("the keeper watches {}", keeper.tmux.socket.display());
+    ctl(&keeper, &["-S", &socket, "status"], 3, &["mine", &watched, "this server is not kept"]);
+}
+
+#[test]
 fn a_drill_proves_the_sample_and_finds_a_tmux_that_forgets_layouts() {
     let keeper = Keeper::prepare();
     ctl(&keeper, &["drill"], 0, &["built-in sample", "100 %"]);

@@ -26,6 +26,7 @@ const WORD_COLUMNS: usize = 9;
 struct KeeperStatus {
     pid: u32,
     version: String,
+    socket: String,
     state: String,
     problem: Option<String>,
     generation: Option<u64>,
@@ -85,6 +86,11 @@ pub async fn run(context: &Context) -> Result<Exit, CliError> {
     if keeper.is_none() {
         note("  start the keeper: keeperctl setup");
     }
+    let elsewhere = keeper.as_ref().filter(|keeper| keeper.socket != tmux.socket().to_string_lossy());
+    if let Some(keeper) = elsewhere {
+        note(&format!("  the keeper watches {}; this server is not kept", keeper.socket));
+        return Ok(Exit::Partly);
+    }
     let healthy = store.is_ok() && keeper.is_some_and(|keeper| keeper.problem.is_none());
     Ok(if healthy { Exit::Done } else { Exit::Partly })
 }
@@ -95,6 +101,7 @@ async fn keeper_status(keeper: &Keeper1Proxy<'_>) -> Result<KeeperStatus, CliErr
     Ok(KeeperStatus {
         pid: keeper.process_id().await?,
         version: keeper.version().await?,
+        socket: keeper.socket().await?,
         state: keeper.state().await?,
         problem: Some(keeper.problem().await?).filter(|problem| !problem.is_empty()),
         generation: (generation > 0).then_some(generation),

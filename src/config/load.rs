@@ -16,6 +16,12 @@ const SIMILAR_ENOUGH: f64 = 0.75;
 /// How serde calls what a time is read into.
 const SERDE_DURATION: &str = "expected a signed duration string";
 
+/// How jiff begins when a text is not a time.
+const JIFF_DURATION: &str = "failed to parse input in the \"friendly\"";
+
+/// How we call it.
+const TIME: &str = "expected a time such as \"5s\" or \"2min\"";
+
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -89,8 +95,10 @@ fn read(path: &Path) -> Result<Fragment, ConfigError> {
 fn parse(text: &str) -> Result<Fragment, (usize, String)> {
     toml::from_str(text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        let mut message =
-            error.message().replace(SERDE_DURATION, "expected a time such as \"5s\" or \"2min\"");
+        let mut message = match error.message() {
+            message if message.starts_with(JIFF_DURATION) => TIME.to_owned(),
+            message => message.replace(SERDE_DURATION, TIME),
+        };
         if let Some(key) = text.get(span.clone()).and_then(|word| nearest_key(word, &message)) {
             message = format!("{message}; did you mean {key}?");
         }
@@ -173,6 +181,10 @@ mod tests {
             (
                 "[snapshot]\ninterval = 5\n",
                 "DIR/config.toml:2:12: invalid type: integer `5`, expected a time such as \"5s\" or \"2min\"",
+            ),
+            (
+                "[snapshot]\ninterval = \"soon\"\n",
+                "DIR/config.toml:2:12: expected a time such as \"5s\" or \"2min\"",
             ),
             (
                 "[snapshot]\ninterval = \"1ms\"\n",

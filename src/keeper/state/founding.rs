@@ -17,8 +17,10 @@ impl State {
             return Vec::new();
         }
         if !self.policy.found {
-            self.problem =
-                Some("no tmux server is running, and tmux.found is false in config.toml".to_owned());
+            self.problem = Some(
+                "no tmux server is running, and tmux.found is false in config.toml; start one: tmux"
+                    .to_owned(),
+            );
             return Vec::new();
         }
         self.foundings.retain(|at| now < *at + FOUNDINGS_WITHIN);

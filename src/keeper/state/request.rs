@@ -8,7 +8,10 @@ use crate::model::Reason;
 impl State {
     pub(super) fn asked(&mut self, token: Token, asked: Asked) -> Vec<Action> {
         if self.phase != Phase::Watching || self.doubt.is_some() {
-            let why = format!("the keeper is {}; try again in a moment", self.summary().state);
+            let why = match &self.problem {
+                Some(problem) => problem.clone(),
+                None => format!("the keeper is {}; try again in a moment", self.summary().state),
+            };
             return vec![Action::Reply(token, Answer::Refused(why))];
         }
         match asked {
