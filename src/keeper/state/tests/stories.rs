@@ -709,3 +709,25 @@ fn texts_that_arrive_late_are_not_those_of_the_next_server() {
     let state = Story::new("", lines).play().unwrap();
     assert!(state.texts.is_empty(), "{:?}", state.texts);
 }
+
+#[test]
+fn no_text_is_kept_once_none_is_wanted() {
+    let with_text = |mut server: Server| {
+        server.panes_mut().for_each(|pane| pane.scrollback.lines = 7);
+        server
+    };
+    for (scrollback, lines) in [(true, 7), (false, 0)] {
+        let head = sample::snapshot(with_text(sample::server(1, &["a"])));
+        let mut state = State::new(Policy { scrollback, ..POLICY }, Some((1, Arc::new(head))));
+        state.step(Duration::ZERO, Event::Tick);
+        let seen = observation(with_text(sample::server(1, &["a", "b"])), 0);
+        let actions = state.step(Duration::ZERO, Event::Looked(Look::Server(seen)));
+        let jobs = actions.iter().filter_map(|action| match action {
+            Action::Save(job) => Some(job),
+            _ => None,
+        });
+        let saved = jobs.last().expect("a save");
+        let kept: Vec<u64> = saved.server.panes().map(|(_, _, pane)| pane.scrollback.lines).collect();
+        assert_eq!(kept, [lines; 2]);
+    }
+}
