@@ -52,21 +52,22 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
         }
     }
     remove_units(context, dry_run, &mut steps)?;
+    let systemd = manager.is_some();
     if let Some(manager) = manager.filter(|_| !dry_run) {
         manager.reload().await.map_err(CliError::failed)?;
     }
     if arguments.purge {
-        for dir in [&context.places.state, &context.places.config] {
+        for dir in [&context.places.state, &context.places.config].into_iter().filter(|dir| dir.exists()) {
             steps.push(format!("remove {}", dir.display()));
             if !dry_run {
                 remove_tree(dir)?;
             }
         }
     }
-    report(context, dry_run, steps)
+    report(context, dry_run, systemd, steps)
 }
 
-fn report(context: &Context, dry_run: bool, steps: Vec<String>) -> Result<Exit, CliError> {
+fn report(context: &Context, dry_run: bool, systemd: bool, steps: Vec<String>) -> Result<Exit, CliError> {
     if context.json {
         #[derive(Serialize)]
         struct Document {
@@ -81,7 +82,10 @@ fn report(context: &Context, dry_run: bool, steps: Vec<String>) -> Result<Exit, 
         }
         print(&steps.iter().map(|step| format!("{mark} {step}\n")).collect::<String>())?;
     }
-    note("your tmux server goes on; lingering stays as it is (switch it off: loginctl disable-linger)");
+    note("your tmux server goes on");
+    if systemd {
+        note("lingering stays as it is; switch it off: loginctl disable-linger");
+    }
     Ok(Exit::Done)
 }
 

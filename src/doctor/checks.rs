@@ -247,7 +247,10 @@ fn keeper_running(facts: &Facts) -> Finding {
         (Some((_, Some(problem_seen))), _) => problem(
             problem_seen.as_str(),
             "it cannot do all of its work",
-            "see the journal: journalctl --user -u agent-keeper",
+            match facts.manager {
+                Ok(_) => "see the journal: journalctl --user -u agent-keeper".to_owned(),
+                Err(_) => format!("see its log: {}/agent-keeper.log", facts.state.display()),
+            },
         ),
         (None, Some("failed")) => problem(
             "its service has failed",

@@ -722,11 +722,11 @@ fn no_text_is_kept_once_none_is_wanted() {
         state.step(Duration::ZERO, Event::Tick);
         let seen = observation(with_text(sample::server(1, &["a", "b"])), 0);
         let actions = state.step(Duration::ZERO, Event::Looked(Look::Server(seen)));
-        let jobs = actions.iter().filter_map(|action| match action {
+        let mut jobs = actions.iter().filter_map(|action| match action {
             Action::Save(job) => Some(job),
             _ => None,
         });
-        let saved = jobs.last().expect("a save");
+        let saved = jobs.next().expect("a save");
         let kept: Vec<u64> = saved.server.panes().map(|(_, _, pane)| pane.scrollback.lines).collect();
         assert_eq!(kept, [lines; 2]);
     }
