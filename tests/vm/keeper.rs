@@ -543,9 +543,8 @@ fn without_polkit(machine: &Machine) -> Result<()> {
 /// comes back all the same, in a safe place.
 fn logout_ends_server(machine: &Machine) -> Result<()> {
     let mut session = machine.session(User::Agent)?;
-    session.send(
-        "systemctl --user stop agent-keeper; tmux kill-server; tmux new-session -d -s inside -c /usr",
-    )?;
+    session.send("systemctl --user stop agent-keeper; tmux kill-server")?;
+    session.send("until tmux new-session -d -s inside -c /usr; do sleep 0.2; done")?;
     session.send("systemctl --user start agent-keeper; echo start''ed")?;
     session.expect("started", LONG)?;
     saved(machine, &["inside", "web app", "agents-😀", "third", "late"])?;
