@@ -697,6 +697,7 @@ fn a_dry_run_of_setup_and_uninstall_writes_nothing() {
 
     keeper.start_watching();
     let pid = keeper.daemon_pid();
+    fs::create_dir_all(dir.join("config/agent-keeper")).unwrap();
     let before: Vec<_> = files(&dir).into_keys().collect();
     if !Path::new("/run/systemd/system").exists() {
         ctl(&keeper, &["setup"], 0, &[&format!("agent-keeper runs already (pid {pid})")]);
