@@ -245,7 +245,10 @@ fn a_restored_program_waits_for_enter_and_a_shell_comes_after_it() {
     tmux.kill_server_hard();
     until("the question again", || tmux.sessions() == ["job"] && tmux.text_of("job").contains("Press Enter"));
     assert_eq!(tmux.text_of("job").matches("Press Enter").count(), 1);
-    tmux.run(&["send-keys", "-t", "job", "x", "Enter"]);
+    // A line that was meant for somebody else decides nothing.
+    tmux.run(&["send-keys", "-t", "job", "ls", "Enter"]);
+    until("a refusal", || tmux.text_of("job").contains("Nothing was run. Press Enter alone"));
+    tmux.run(&["send-keys", "-t", "job", "Enter"]);
     let shell = tmux.run(&["display-message", "-p", "-t", "job", "#{pane_pid}"]);
     until("the program", || {
         tmux.run(&["display-message", "-p", "-t", "job", "#{pane_current_command}"]) == "sleep"
