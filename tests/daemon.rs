@@ -299,15 +299,16 @@ fn a_directory_that_is_gone_is_said_and_the_nearest_parent_taken() {
 
 #[test]
 fn nothing_of_the_service_reaches_a_pane() {
-    let mut keeper = Keeper::prepare();
-    for name in [
+    let of_a_service = [
         "INVOCATION_ID",
         "NOTIFY_SOCKET",
         "JOURNAL_STREAM",
         "WATCHDOG_USEC",
         "LISTEN_FDS",
         "SYSTEMD_EXEC_PID",
-    ] {
+    ];
+    let mut keeper = Keeper::prepare();
+    for name in of_a_service {
         keeper.set(name, "0");
     }
     keeper.set("NOTIFY_SOCKET", "/nonexistent");
@@ -326,14 +327,7 @@ fn nothing_of_the_service_reaches_a_pane() {
     let value = |name: &str| {
         report.lines().find_map(|line| line.strip_prefix(&format!("{name}=")).map(str::to_owned))
     };
-    for name in [
-        "INVOCATION_ID",
-        "NOTIFY_SOCKET",
-        "JOURNAL_STREAM",
-        "WATCHDOG_USEC",
-        "LISTEN_FDS",
-        "SYSTEMD_EXEC_PID",
-    ] {
+    for name in of_a_service {
         assert_eq!(value(name), None, "{name} leaked");
     }
     assert_eq!(value("FROM_PROFILE").as_deref(), Some("yes"));

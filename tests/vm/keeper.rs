@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::machine::{Lab, Machine, Output, Suite, User};
+use crate::machine::{Machine, Output, Suite, User};
+use crate::{on, skip};
 
 /// How long the guest may take for anything; it is emulated and about twenty times slower than metal.
 const LONG: Duration = Duration::from_secs(240);
@@ -19,33 +20,12 @@ const TREE: &str = "#{session_name}|#{window_index}|#{window_name}|#{window_acti
 
 #[test]
 fn the_keeper_on_trixie() -> Result<()> {
-    on(Suite::Trixie)
+    on(Suite::Trixie, "keeper", story)
 }
 
 #[test]
 fn the_keeper_on_bookworm() -> Result<()> {
-    on(Suite::Bookworm)
-}
-
-fn on(suite: Suite) -> Result<()> {
-    if std::env::var("AGENT_KEEPER_VM_ONLY").is_ok_and(|only| only != suite.name()) {
-        return Ok(());
-    }
-    match Lab::open()? {
-        Ok(lab) => Machine::run(&lab, suite, "keeper", story),
-        Err(skip) if is_ci() => {
-            bail!("the machines cannot run here, and CI=true: {skip}")
-        }
-        Err(skip) => {
-            skip.shout(&format!("the keeper on {suite}"));
-            Ok(())
-        }
-    }
-}
-
-/// Whether whatever cannot run here counts as failed.
-fn is_ci() -> bool {
-    std::env::var("CI").is_ok_and(|ci| ci == "true")
+    on(Suite::Bookworm, "keeper", story)
 }
 
 /// The whole story. A chapter takes its time because the guest does; how long is printed.
@@ -57,9 +37,7 @@ fn story(machine: &mut Machine) -> Result<()> {
     };
     chapter("binaries travel", install(machine))?;
     if let Some(why) = cannot_run(machine)? {
-        eprintln!("SKIPPED: the keeper on {}: {why}", machine.name());
-        ensure!(!is_ci(), "the machine cannot run our programs, and CI=true: {why}");
-        return Ok(());
+        return skip(machine.name(), why);
     }
     chapter("a server in a login session is found out", server_in_login_session(machine))?;
     chapter("setup", setup(machine))?;

@@ -349,7 +349,7 @@ impl Drop for Machine {
 }
 
 /// Writes to the terminal, past the test harness, which would hide it until the end or for good.
-fn say(text: &str) {
+pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 

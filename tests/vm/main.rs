@@ -7,3 +7,26 @@
 mod keeper;
 mod machine;
 mod smoke;
+
+use anyhow::{Result, ensure};
+
+use machine::{Lab, Machine, Suite};
+
+/// Runs a scenario on a release's machine.
+fn on(suite: Suite, name: &str, scenario: impl FnOnce(&mut Machine) -> Result<()>) -> Result<()> {
+    if std::env::var("AGENT_KEEPER_VM_ONLY").is_ok_and(|only| only != suite.name()) {
+        return Ok(());
+    }
+    match Lab::open()? {
+        Ok(lab) => Machine::run(&lab, suite, name, scenario),
+        Err(why) => skip(&format!("{name} on {suite}"), &why.to_string()),
+    }
+}
+
+/// Says loudly what does not run here and why: it proves nothing. With `CI=true` that is a failure.
+fn skip(what: &str, why: &str) -> Result<()> {
+    machine::say(&format!("SKIPPED: {what}: {why}"));
+    let is_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    ensure!(!is_ci, "cannot run here, and CI=true: {what}: {why}");
+    Ok(())
+}

@@ -55,13 +55,6 @@ impl fmt::Display for Skip {
     }
 }
 
-impl Skip {
-    /// Says on the terminal what did not run and why.
-    pub fn shout(&self, what: &str) {
-        super::say(&format!("SKIPPED: {what}: {self}"));
-    }
-}
-
 /// Images of all releases, ready to start machines from.
 #[derive(Clone, Debug)]
 pub struct Lab {
