@@ -112,6 +112,7 @@ fn snapshot(server: &Server) -> Snapshot {
         boot: server.id.boot.clone(),
         keeper_version: env!("CARGO_PKG_VERSION").to_owned(),
         closed: None,
+        aside: None,
         server: server.clone(),
     }
 }

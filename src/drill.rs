@@ -1,6 +1,7 @@
 //! Proves a restore: on a server of its own, from a store of its own, with panes that start nothing. What
 //! comes back is compared with what was saved, field by field. Nothing of the user's is touched.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use tokio::time::{Instant, sleep};
 use crate::cause::in_words;
 use crate::environment::Login;
 use crate::model::{
-    ByteString, Generation, Pane, PaneId, Process, Program, Scrollback, Server, ServerId, Session, SessionId,
-    Snapshot, StartMode, Window, WindowId,
+    ByteString, Generation, GlobalOptions, Options, Pane, PaneId, Process, Program, Scrollback, Server,
+    ServerId, Session, SessionId, Snapshot, StartMode, Window, WindowId,
 };
 use crate::proc::Proc;
 use crate::restore::compare::{Comparison, Difference, compare};
@@ -190,6 +191,9 @@ pub fn sample(writer: &Writer) -> Result<Snapshot, StoreError> {
         directory: directory.into(),
         program,
         scrollback: scrollback.clone(),
+        options: Options::new(),
+        marked: false,
+        dead: None,
         start: None,
     };
     let process = |argv: &[&str]| Process {
@@ -197,8 +201,8 @@ pub fn sample(writer: &Writer) -> Result<Snapshot, StoreError> {
         argv: argv.iter().map(|word| ByteString::from(*word)).collect(),
         directory: "/".into(),
     };
-    let shell = || Program::Shell { shell: process(&["-sh"]), job: Vec::new() };
-    let job = Program::Shell { shell: process(&["-sh"]), job: vec![process(&["sleep", "1000 s", "$(x)"])] };
+    let shell = || Program::shell(process(&["-sh"]), Vec::new());
+    let job = Program::shell(process(&["-sh"]), vec![process(&["sleep", "1000 s", "$(x)"])]);
     let none = Scrollback::default();
     let panes = vec![
         pane(0, "/", shell(), &scrollback),
@@ -217,6 +221,7 @@ pub fn sample(writer: &Writer) -> Result<Snapshot, StoreError> {
         panes,
         active_pane: 1,
         last_pane: Some(0),
+        options: Options::new(),
     };
     let session = Session {
         id: SessionId(0),
@@ -227,6 +232,8 @@ pub fn sample(writer: &Writer) -> Result<Snapshot, StoreError> {
         windows: vec![window],
         active_window: 3,
         last_window: None,
+        options: Options::new(),
+        environment: BTreeMap::new(),
     };
     Ok(Snapshot {
         taken_at: jiff::Timestamp::now(),
@@ -235,11 +242,14 @@ pub fn sample(writer: &Writer) -> Result<Snapshot, StoreError> {
         boot: Default::default(),
         keeper_version: env!("CARGO_PKG_VERSION").to_owned(),
         closed: None,
+        aside: None,
         server: Server {
             id: ServerId::default(),
             version: "3.3a".to_owned(),
             socket: "/none".into(),
             sessions: vec![session],
+            globals: GlobalOptions::default(),
+            buffers: Vec::new(),
         },
     })
 }

@@ -69,7 +69,7 @@ impl Restored {
     /// Becomes the shell that ran here; anything else only if somebody says so.
     fn become_program(&self) -> io::Error {
         match &self.start.program {
-            Program::Shell { shell, job } => {
+            Program::Shell { shell, job, .. } => {
                 if !job.is_empty() && ask(job) == Answer::Run {
                     run_in_foreground(job);
                 }

@@ -103,6 +103,7 @@ fn snapshot(server: Server) -> Snapshot {
         boot: Default::default(),
         keeper_version: "0".into(),
         closed: None,
+        aside: None,
         server,
     }
 }
@@ -220,7 +221,7 @@ fn the_foreground_job_of_a_shell_is_known_with_its_exact_arguments() {
     lab.raw.run(&["send-keys", "-t", "jobs", "cd /usr; sleep 1000 | cat '-' \"/dev/stdin\" | cat", "Enter"]);
     let program = || lab.observe().server.sessions[0].windows[0].panes[0].program.clone();
     until("the pipeline", || matches!(program(), Program::Shell { job, .. } if job.len() == 3));
-    let Program::Shell { shell, job } = program() else { unreachable!() };
+    let Program::Shell { shell, job, .. } = program() else { unreachable!() };
     assert_eq!(shell.argv.iter().map(ToString::to_string).collect::<Vec<_>>(), ["bash", "--norc"]);
     let lines: Vec<String> = job.iter().map(agent_keeper::model::Process::command_line).collect();
     assert_eq!(lines, ["sleep 1000", "cat - /dev/stdin", "cat"]);

@@ -105,7 +105,7 @@ fn pane_line(head: &str, pane: &Pane, marks: &Marks<'_>, width: usize) -> String
 fn what_runs(program: &Program) -> String {
     match program {
         Program::Unknown => "?".to_owned(),
-        Program::Shell { shell, job } if job.is_empty() => shell_name(shell),
+        Program::Shell { shell, job, .. } if job.is_empty() => shell_name(shell),
         _ => pipeline(program.foreground()),
     }
 }

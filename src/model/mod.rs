@@ -12,6 +12,9 @@ mod start;
 
 pub use bytes::ByteString;
 pub use ids::{BootId, InvalidId, ObjectId, PaneId, ServerId, SessionId, WindowId};
-pub use server::{Pane, Process, Program, Scrollback, Server, Session, Window, describe_counts, plural};
-pub use snapshot::{Closed, FORMAT, Generation, Reason, Snapshot};
+pub use server::{
+    Buffer, Dead, GlobalOptions, Job, Options, Pane, Process, Program, Scrollback, Server, Session, Variable,
+    Window, describe_counts, plural,
+};
+pub use snapshot::{Aside, Closed, FORMAT, Generation, Reason, Snapshot};
 pub use start::{PANE_COMMAND, PaneStart, StartMode, start_object};

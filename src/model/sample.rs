@@ -1,10 +1,12 @@
 //! Values to test with: small, and different wherever they are counted differently.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::{
-    Pane, PaneId, Process, Program, Reason, Scrollback, Server, ServerId, Session, SessionId, Snapshot,
-    Window, WindowId,
+    GlobalOptions, Options, Pane, PaneId, Process, Program, Reason, Scrollback, Server, ServerId, Session,
+    SessionId, Snapshot, Window, WindowId,
 };
 
 /// Returns the id of a server's life by its number.
@@ -19,6 +21,8 @@ pub(crate) fn server(number: u32, names: &[&str]) -> Server {
         version: "3.5a".to_owned(),
         socket: "/tmp/tmux-1000/default".into(),
         sessions: names.iter().zip(0..).map(|(name, id)| session(id, name)).collect(),
+        globals: GlobalOptions::default(),
+        buffers: Vec::new(),
     }
 }
 
@@ -33,6 +37,8 @@ pub(crate) fn session(number: u32, name: &str) -> Session {
         windows: vec![window(number, 0, vec![pane(number, 0)])],
         active_window: 0,
         last_window: None,
+        options: Options::new(),
+        environment: BTreeMap::new(),
     }
 }
 
@@ -50,6 +56,7 @@ pub(crate) fn window(number: u32, index: u32, panes: Vec<Pane>) -> Window {
         panes,
         active_pane: 0,
         last_pane: None,
+        options: Options::new(),
     }
 }
 
@@ -60,8 +67,11 @@ pub(crate) fn pane(number: u32, index: u32) -> Pane {
         index,
         title: format!("pane {number}"),
         directory: "/home/ann/src".into(),
-        program: Program::Shell { shell: process(&["-bash"]), job: Vec::new() },
+        program: Program::shell(process(&["-bash"]), Vec::new()),
         scrollback: Scrollback::default(),
+        options: Options::new(),
+        marked: false,
+        dead: None,
         start: None,
     }
 }
@@ -84,6 +94,7 @@ pub(crate) fn snapshot(server: Server) -> Snapshot {
         boot: server.id.boot.clone(),
         keeper_version: "0.1.0".to_owned(),
         closed: None,
+        aside: None,
         server,
     }
 }

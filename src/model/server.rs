@@ -3,9 +3,15 @@
 //! Only what is worth bringing back is here. What changes from second to second without anybody
 //! missing it (process ids, cursor, activity) is in `tmux::observe::Vitals`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ByteString, ObjectId, PaneId, ServerId, SessionId, WindowId};
+
+/// Options that are set at one place (a session, a window, a pane, or globally) by their names, those of
+/// the user (`@name`) among them. An element of an array has its index behind its name: `status-format[0]`.
+pub type Options = BTreeMap<String, ByteString>;
 
 /// Everything that one tmux server held at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +25,42 @@ pub struct Server {
     pub socket: ByteString,
     /// Its sessions in the order of their ids, which is the order in which they were made.
     pub sessions: Vec<Session>,
+    /// The options that hold for everything which does not say otherwise. They are the configuration's and are
+    /// not brought back; a restore tells which of them differ.
+    #[serde(default, skip_serializing_if = "GlobalOptions::is_empty")]
+    pub globals: GlobalOptions,
+    /// Its paste buffers, the oldest first, if they are kept at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buffers: Vec<Buffer>,
+}
+
+/// A server's global options.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GlobalOptions {
+    /// `show-options -s`
+    pub server: Options,
+    /// `show-options -g`
+    pub session: Options,
+    /// `show-options -g -w`
+    pub window: Options,
+}
+
+impl GlobalOptions {
+    /// Returns whether nobody could look.
+    pub fn is_empty(&self) -> bool {
+        self.server.is_empty() && self.session.is_empty() && self.window.is_empty()
+    }
+}
+
+/// A paste buffer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Buffer {
+    /// Its name; tmux gives `buffer0`, `buffer1`, … to those that nobody named.
+    pub name: ByteString,
+    /// The object with its content.
+    pub content: ObjectId,
 }
 
 /// A tmux session.
@@ -41,6 +83,24 @@ pub struct Session {
     pub active_window: u32,
     /// The index of the window that was current before it (`last-window` goes there).
     pub last_window: Option<u32>,
+    /// The options that are set for it alone.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
+    /// The variables that its new panes get besides the global ones, by name. What tmux copies from the
+    /// client that attaches (`update-environment`) is not here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, Variable>,
+}
+
+/// A variable in a session's environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variable {
+    /// Its value; `None` when the session takes the variable away from what its panes would get.
+    pub value: Option<ByteString>,
+    /// Whether only formats see it, and panes do not (`set-environment -h`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
 }
 
 /// A window in a session. The same window, with the same id, can be linked into several sessions.
@@ -69,6 +129,9 @@ pub struct Window {
     pub active_pane: usize,
     /// The place of the pane that was active before it.
     pub last_pane: Option<usize>,
+    /// The options that are set for it alone.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
 }
 
 /// A pane of a window.
@@ -87,10 +150,29 @@ pub struct Pane {
     pub program: Program,
     /// What had been printed in it.
     pub scrollback: Scrollback,
+    /// The options that are set for it alone.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
+    /// Whether it is the server's marked pane (`select-pane -m`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marked: bool,
+    /// How its program ended, if the pane stayed nevertheless (`remain-on-exit`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead: Option<Dead>,
     /// The object that told a restored pane what to start with. It must be kept while the pane lives,
     /// because the pane's process names it and a respawn reads it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<ObjectId>,
+}
+
+/// How the program of a pane that remained ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dead {
+    /// It exited with this status.
+    Exited(u8),
+    /// It was killed by this signal. Up to 3.2a tmux does not tell which: then it is 0.
+    Killed(u8),
 }
 
 /// What runs in a pane.
@@ -102,8 +184,14 @@ pub enum Program {
     Shell {
         /// The shell.
         shell: Process,
-        /// Its foreground job.
+        /// Shells that were started in it, each in the one before, the innermost last.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        nested: Vec<Process>,
+        /// The foreground job of the innermost shell.
         job: Vec<Process>,
+        /// Its jobs in the background.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        background: Vec<Job>,
     },
     /// A program that the pane was started with instead of a shell.
     Command {
@@ -114,7 +202,23 @@ pub enum Program {
     Unknown,
 }
 
+/// A shell's job in the background.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// Its processes from left to right.
+    pub processes: Vec<Process>,
+    /// Whether it was stopped (Ctrl-Z) and not running.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+}
+
 impl Program {
+    /// Returns a shell with a foreground job, which is empty when the shell waits for commands.
+    pub fn shell(shell: Process, job: Vec<Process>) -> Self {
+        Program::Shell { shell, nested: Vec::new(), job, background: Vec::new() }
+    }
+
     /// Returns whether a restored pane asks before it starts this: everything but a plain shell.
     pub fn asks_before_start(&self) -> bool {
         match self {
@@ -127,7 +231,7 @@ impl Program {
     /// Returns what a person would say runs here: the foreground job if there is one.
     pub fn foreground(&self) -> &[Process] {
         match self {
-            Program::Shell { shell, job } if job.is_empty() => std::slice::from_ref(shell),
+            Program::Shell { shell, job, .. } if job.is_empty() => std::slice::from_ref(shell),
             Program::Shell { job, .. } => job,
             Program::Command { process } => std::slice::from_ref(process),
             Program::Unknown => &[],

@@ -7,7 +7,7 @@ use super::{BootId, Server};
 
 /// The version of the saved form. It rises with every change that an older agent-keeper would not
 /// understand, an added field included; older binaries then refuse to read, and never overwrite.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The number of a saved state in the row of saved states. It only grows.
 pub type Generation = u64;
@@ -30,8 +30,34 @@ pub struct Snapshot {
     /// to bring back. Such a generation is never restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<Closed>,
+    /// Set when this state must not be what a restore that nobody asked for starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<Aside>,
     /// What the server held.
     pub server: Server,
+}
+
+/// Why a generation is kept beside the row of those that a restore starts from by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aside {
+    /// Most sessions had gone at once, and nothing showed that somebody wanted that.
+    Shrunk,
+    /// A restore had not reached yet what it restored from.
+    Restoring,
+    /// It was made from a file: of another host, or of another tool.
+    Imported,
+}
+
+impl Aside {
+    /// Returns the word for it in tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Aside::Shrunk => "shrunk",
+            Aside::Restoring => "restoring",
+            Aside::Imported => "imported",
+        }
+    }
 }
 
 /// Why a state was saved.
@@ -50,6 +76,8 @@ pub enum Reason {
     Stopping,
     /// The user closed the last session.
     Closed,
+    /// Somebody imported a file.
+    Imported,
 }
 
 impl Reason {
@@ -62,6 +90,7 @@ impl Reason {
             Reason::Restored => "restored",
             Reason::Stopping => "stopping",
             Reason::Closed => "closed",
+            Reason::Imported => "imported",
         }
     }
 }

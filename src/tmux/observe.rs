@@ -1,11 +1,11 @@
 //! Looks at a server: what it answers and what /proc says of its processes, as one value.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use crate::model::{
-    ByteString, ObjectId, Pane, PaneId, PaneStart, Process, Program, Scrollback, Server, ServerId, Session,
-    SessionId, Window, start_object,
+    ByteString, GlobalOptions, ObjectId, Options, Pane, PaneId, PaneStart, Process, Program, Scrollback,
+    Server, ServerId, Session, SessionId, Window, start_object,
 };
 use crate::proc::Proc;
 
@@ -109,7 +109,14 @@ impl Builder<'_> {
         }
         sessions.retain(|session| !session.windows.is_empty());
         dissolve_groups_of_one(&mut sessions);
-        let server = Server { id, version: answer.version, socket: self.socket.into(), sessions };
+        let server = Server {
+            id,
+            version: answer.version,
+            socket: self.socket.into(),
+            sessions,
+            globals: GlobalOptions::default(),
+            buffers: Vec::new(),
+        };
         let vitals = panes.into_iter().map(|(id, (_, vitals))| (id, vitals)).collect();
         Observation { server, vitals, attached }
     }
@@ -124,6 +131,9 @@ impl Builder<'_> {
             directory: seen.directory.unwrap_or_else(|| row.start_directory.clone().into()),
             program: seen.program,
             scrollback: seen.scrollback,
+            options: Options::new(),
+            marked: false,
+            dead: None,
             start: seen.start,
         };
         let vitals = Vitals {
@@ -154,7 +164,7 @@ impl Builder<'_> {
             }
             Some((_, start)) => Seen { directory, program: with_job(start.program, job), ..Seen::default() },
             None if is_shell(&root) => {
-                Seen { directory, program: Program::Shell { shell: root, job }, ..Seen::default() }
+                Seen { directory, program: Program::shell(root, job), ..Seen::default() }
             }
             None => Seen { directory, program: Program::Command { process: root }, ..Seen::default() },
         }
@@ -192,7 +202,7 @@ impl Default for Seen {
 
 fn with_job(saved: Program, job: Vec<Process>) -> Program {
     match saved {
-        Program::Shell { shell, .. } => Program::Shell { shell, job },
+        Program::Shell { shell, .. } => Program::shell(shell, job),
         other => other,
     }
 }
@@ -216,6 +226,8 @@ fn empty_session(row: &SessionRow) -> Session {
         windows: Vec::new(),
         active_window: 0,
         last_window: None,
+        options: Options::new(),
+        environment: BTreeMap::new(),
     }
 }
 
@@ -257,6 +269,7 @@ fn empty_window(row: &PaneRow) -> Window {
         panes: Vec::new(),
         active_pane: 0,
         last_pane: None,
+        options: Options::new(),
     }
 }
 

@@ -53,11 +53,11 @@ fn every_field_that_differs_alone_is_named_and_costs_something() {
         ("web:2.1", "program", |s| window(s).panes[1].program = Program::Unknown),
         ("web:2.1", "program", |s| {
             let shell = sample::process(&["-bash"]);
-            window(s).panes[1].program = Program::Shell { shell, job: vec![sample::process(&["vim"])] };
+            window(s).panes[1].program = Program::shell(shell, vec![sample::process(&["vim"])]);
         }),
         ("web:2.1", "program", |s| {
             let shell = sample::process(&["bash"]);
-            window(s).panes[1].program = Program::Shell { shell, job: Vec::new() };
+            window(s).panes[1].program = Program::shell(shell, Vec::new());
         }),
         ("web:9", "window", |s| s.sessions[0].windows.push(sample::window(9, 9, vec![sample::pane(9, 0)]))),
     ];

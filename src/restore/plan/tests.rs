@@ -104,7 +104,7 @@ fn what_waits_for_enter_is_told_once_and_as_it_would_be_typed() {
     let mut saved = saved(1, &["it's: x", "twin"]);
     let process = sample::process;
     let Program::Shell { shell, .. } = sample::pane(0, 0).program else { unreachable!() };
-    let with_job = |job| Program::Shell { shell: shell.clone(), job };
+    let with_job = |job| Program::shell(shell.clone(), job);
     let programs = [
         with_job(vec![process(&["make", "-j 2"]), process(&["less"])]),
         with_job(Vec::new()),
