@@ -88,10 +88,12 @@ pub struct Executor<'a> {
 impl Executor<'_> {
     /// Carries out a plan.
     pub async fn execute(&self, plan: &Plan) -> Report {
+        let version = self.version().await;
         let mut run = Run {
             executor: self,
             saved_at: plan.taken_at,
-            encodes: self.encodes_all_names().await,
+            encodes: encodes_all_names(&version),
+            version,
             made: HashMap::new(),
             made_panes: HashMap::new(),
             problems: Vec::new(),
@@ -109,19 +111,24 @@ impl Executor<'_> {
         report
     }
 
-    /// Returns whether the server encodes every name when it stores it. Up to 3.6 it takes the names that
-    /// windows are made with, and titles, as they are; from 3.7 on it does not (`clean_name`).
-    async fn encodes_all_names(&self) -> bool {
+    async fn version(&self) -> String {
         let ask = [Command::new("display-message").arg("-p").arg("#{version}")];
         let version = self.tmux.run(&ask).await.unwrap_or_default();
-        let version = Version::parse(&String::from_utf8_lossy(&version));
-        version.is_none_or(|version| version >= Version { major: 3, minor: 7, patch: 0 })
+        String::from_utf8_lossy(&version).trim().to_owned()
     }
+}
+
+/// Returns whether a server encodes every name when it stores it. Up to 3.6 it takes the names that windows are
+/// made with, and titles, as they are; from 3.7 on it does not (`clean_name`).
+fn encodes_all_names(version: &str) -> bool {
+    Version::parse(version).is_none_or(|version| version >= Version { major: 3, minor: 7, patch: 0 })
 }
 
 struct Run<'a> {
     executor: &'a Executor<'a>,
     saved_at: Timestamp,
+    /// The server's version.
+    version: String,
     /// Whether all names have to be given decoded.
     encodes: bool,
     /// Windows made so far, by the id they had when they were saved: a window that is met again was
@@ -200,7 +207,7 @@ impl Run<'_> {
         if index != window.index.to_string() {
             self.run(&[place]).await?;
         }
-        if counted(name.as_bytes()).as_deref() != Some(session.name.as_bytes()) {
+        if counted(name.as_bytes(), &self.version).as_deref() != Some(session.name.as_bytes()) {
             self.rename(id, session).await;
         }
         self.fill_window(window_id, parse(&pane_id)?, window).await;
@@ -267,7 +274,8 @@ impl Run<'_> {
         let output = self.run(&[list]).await?;
         let text = String::from_utf8_lossy(&output);
         let mut lines = text.lines().filter_map(|line| line.split_once('\t'));
-        let found = lines.find(|(_, other)| counted(other.as_bytes()).as_deref() == Some(name.as_bytes()));
+        let found = lines
+            .find(|(_, other)| counted(other.as_bytes(), &self.version).as_deref() == Some(name.as_bytes()));
         let (id, _) = found.ok_or_else(|| StepError::NoPeer(name.to_owned()))?;
         parse(id)
     }

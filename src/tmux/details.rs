@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::model::{ByteString, GlobalOptions, Options, PaneId, ServerId, SessionId, Variable, WindowId};
 
 use super::command::Command;
-use super::escape::unvis;
+use super::escape::{undo_3_4, unvis};
 use super::version::Version;
 use super::{Tmux, TmuxError};
 
@@ -95,9 +95,12 @@ impl Section {
         })
     }
 
-    /// Returns the command that prints it. -H: hooks are options too. -q: what is gone by now has none.
-    fn command(self) -> Command {
-        let options = || Command::new("show-options").arg("-H").arg("-q");
+    /// Returns the command that prints it. -q: what is gone by now has none.
+    fn command(self, hooks: bool) -> Command {
+        let options = || {
+            let show = Command::new("show-options").arg("-q");
+            if hooks { show.arg("-H") } else { show }
+        };
         match self {
             Section::Server => options().arg("-s"),
             Section::GlobalSession => Command::new("show-options").arg("-g"),
@@ -139,7 +142,7 @@ impl Known {
         let young = self.read_at.is_some_and(|at| at.elapsed() < AGE_MAX);
         if !young || self.of.0 != *server || self.of.1 != sections {
             let mut details = Details::default();
-            for batch in commands(&sections) {
+            for batch in commands(&sections, version) {
                 // What has gone since the list was made ends the batch; the next look finds another list.
                 parse(&tmux.run_partly(&batch).await?, version, &mut details);
             }
@@ -150,12 +153,15 @@ impl Known {
 }
 
 /// Returns the commands that print sections, in batches that are each small enough for one client.
-pub fn commands(sections: &[Section]) -> Vec<Vec<Command>> {
+pub fn commands(sections: &[Section], version: &str) -> Vec<Vec<Command>> {
+    // 3.2a prints the commands of a hook without the quotes within quotes, and what it prints could do
+    // something else.
+    let hooks = Version::parse(version).is_none_or(|version| (version.major, version.minor) >= (3, 3));
     let mut batches: Vec<Vec<Command>> = Vec::new();
     let mut used = ARGUMENT_BYTES_MAX;
     for section in sections {
         let announce = Command::new("display-message").arg("-p").arg(section.title());
-        let show = section.command();
+        let show = section.command(hooks);
         // Each word ends in a NUL, and a semicolon stands between commands.
         let cost = announce.bytes() + show.bytes() + 4;
         if used + cost > ARGUMENT_BYTES_MAX {
@@ -232,23 +238,6 @@ fn until_newline(text: &[u8]) -> &[u8] {
 
 fn after(text: &[u8], used: usize) -> &[u8] {
     text.get(used..).unwrap_or_default()
-}
-
-/// tmux 3.4, and no other, writes `\$` for the `$` of what looks like a variable in all that it prints.
-fn undo_3_4(output: &[u8], version: &str) -> Vec<u8> {
-    let is_3_4 = Version::parse(version).is_some_and(|version| (version.major, version.minor) == (3, 4));
-    if !is_3_4 {
-        return output.to_vec();
-    }
-    let begins_name = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphabetic() || b"_{".contains(b));
-    let mut out = Vec::with_capacity(output.len());
-    for (at, byte) in output.iter().enumerate() {
-        let added = *byte == b'\\' && output.get(at + 1) == Some(&b'$') && begins_name(output.get(at + 2));
-        if !added {
-            out.push(*byte);
-        }
-    }
-    out
 }
 
 /// Reads `NAME VALUE`; an array without elements has no value.
@@ -358,7 +347,7 @@ mod tests {
     #[test]
     fn batches_are_small_enough_for_one_client() {
         let sections: Vec<Section> = (0..2000).map(|id| Section::Pane(PaneId(id))).collect();
-        let batches = commands(&sections);
+        let batches = commands(&sections, "3.5a");
         assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 4000);
         for batch in &batches {
             let words = super::super::command::join(batch);

@@ -7,7 +7,7 @@
 use crate::model::{PaneId, SessionId, WindowId};
 
 use super::command::Command;
-use super::escape::split_printed;
+use super::escape::{split_printed, undo_3_4};
 
 /// How many lines of an answer are read; a server with more panes than this is refused, not cut.
 const ROWS_MAX: usize = 20_000;
@@ -118,7 +118,8 @@ pub fn parse(output: &[u8]) -> Result<Answer, ParseError> {
     let mut server = None;
     let mut sessions = Vec::new();
     let mut panes = Vec::new();
-    let mut rest = output;
+    let output = undo_3_4(output, version_in(output));
+    let mut rest = output.as_slice();
     while !rest.is_empty() {
         let mut row = Row { start: rest, rest };
         match row.field()? {
@@ -134,6 +135,13 @@ pub fn parse(output: &[u8]) -> Result<Answer, ParseError> {
     }
     let (pid, version) = server.ok_or(ParseError::NoServer)?;
     Ok(Answer { pid, version, sessions, panes })
+}
+
+/// Returns the version that the server's own line, the first one, names.
+fn version_in(output: &[u8]) -> &str {
+    let line = output.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let version = line.rsplit(|byte| *byte == b'\t').next().unwrap_or_default();
+    str::from_utf8(version).unwrap_or_default()
 }
 
 /// A line that is being read from left to right.
