@@ -247,7 +247,7 @@ impl Worker {
             boot: self.proc.boot_id(),
             keeper_version: env!("CARGO_PKG_VERSION").to_owned(),
             closed: job.closed,
-            aside: None,
+            aside: job.aside,
             server: job.server,
         };
         let generation = self.writer.save(&snapshot)?;

@@ -13,6 +13,7 @@ use super::event::{Event, Look, Token};
 
 mod end;
 mod founding;
+mod guard;
 mod request;
 mod restore;
 mod save;
@@ -20,6 +21,7 @@ mod shutdown;
 mod summary;
 mod texts;
 
+use guard::Guard;
 pub use summary::Summary;
 use texts::KnownText;
 
@@ -87,7 +89,12 @@ enum Doubt {
 pub struct State {
     policy: Policy,
     phase: Phase,
+    /// What a restore starts from by itself.
     head: Option<(Generation, Arc<Snapshot>)>,
+    /// What was saved last: the head, or a state that is kept beside it.
+    latest: Option<(Generation, Arc<Snapshot>)>,
+    /// Set while what is seen must not become the head.
+    guard: Option<Guard>,
     live: Option<Arc<Observation>>,
     /// The server for which it has been decided what was lost.
     reconciled: Option<ServerId>,
@@ -135,7 +142,9 @@ impl State {
         Self {
             policy,
             phase: Phase::Seeking,
+            latest: head.clone(),
             head,
+            guard: None,
             live: None,
             reconciled: None,
             closed: None,

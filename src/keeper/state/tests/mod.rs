@@ -11,6 +11,7 @@ use crate::restore::execute::{Outcome, Report};
 use crate::restore::plan::Selection;
 use crate::tmux::observe::{OutputMark, Vitals};
 
+mod guard;
 mod stories;
 mod world;
 
@@ -55,6 +56,9 @@ fn told(actions: &[Action]) -> String {
 
 fn told_save(job: &SaveJob) -> String {
     let mut words = format!("save {}", job.reason.word());
+    if let Some(aside) = job.aside {
+        let _ = write!(words, " ({})", aside.word());
+    }
     for session in &job.server.sessions {
         let _ = write!(words, " {}", session.name);
     }
