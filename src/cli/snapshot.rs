@@ -75,8 +75,9 @@ async fn take(context: &Context) -> Result<Exit, CliError> {
 }
 
 fn list(context: &Context) -> Result<Exit, CliError> {
-    let entries = context.store()?.entries()?;
-    let reasons = retention_of(&entries, &Retention::default());
+    let store = context.store()?;
+    let entries = store.entries()?;
+    let reasons = retention_of(&entries, &store.pins()?, &Retention::default());
     let rows: Vec<Row> = entries.iter().map(|entry| row(entry, &reasons)).collect();
     let flawed = rows.iter().filter(|row| row.flaw.is_some()).count();
     if context.json {
