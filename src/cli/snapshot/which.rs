@@ -57,25 +57,34 @@ fn previous(store: &Store) -> Result<Option<(Generation, Snapshot)>, CliError> {
     })
 }
 
-/// Returns the newest snapshot that has sessions and is a wanted one. What cannot be read is passed over and
-/// said; where there is nothing else, that is the error.
+/// Returns the newest snapshot that has sessions and is a wanted one. Those that stand aside are asked about
+/// after all others. What cannot be read is passed over and said; where there is nothing else, that is the
+/// error.
 pub fn newest(
     store: &Store,
     mut wanted: impl FnMut(&Snapshot) -> bool,
 ) -> Result<Option<(Generation, Snapshot)>, CliError> {
-    let mut flaws = Vec::new();
+    let (mut flaws, mut aside) = (Vec::new(), Vec::new());
+    let mut found = None;
     for generation in store.numbers()?.into_iter().rev() {
         match store.load(generation) {
             Ok(snapshot) if snapshot.server.sessions.is_empty() => {}
+            Ok(snapshot) if snapshot.aside.is_some() => aside.push((generation, snapshot)),
             Ok(snapshot) if !wanted(&snapshot) => {}
             Ok(snapshot) => {
-                flaws.iter().for_each(|flaw| note(&format!("passed over: {flaw}")));
-                return Ok(Some((generation, snapshot)));
+                found = Some((generation, snapshot));
+                break;
             }
             // Cleaned up a moment ago.
             Err(StoreError::NoGeneration { .. }) => {}
             Err(flaw) => flaws.push(flaw),
         }
     }
-    flaws.into_iter().next().map_or(Ok(None), |flaw| Err(flaw.into()))
+    match found.or_else(|| aside.into_iter().find(|(_, snapshot)| wanted(snapshot))) {
+        Some(found) => {
+            flaws.iter().for_each(|flaw| note(&format!("passed over: {flaw}")));
+            Ok(Some(found))
+        }
+        None => flaws.into_iter().next().map_or(Ok(None), |flaw| Err(flaw.into())),
+    }
 }
