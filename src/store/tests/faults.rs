@@ -79,6 +79,8 @@ fn work(dir: &Path, export: &[u8]) -> Done {
     let _ = writer.unpin(1);
     done.imported = writer.import(io::Cursor::new(export)).ok().map(|imported| imported.generation);
     done.removed = done.imported.is_some_and(|generation| writer.remove(&[generation]).is_ok());
+    // It is gone, or may be.
+    done.imported = None;
     if done.removed {
         done.imported = writer.import(io::Cursor::new(export)).ok().map(|imported| imported.generation);
     }
