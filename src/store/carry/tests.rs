@@ -10,6 +10,9 @@ use tempfile::TempDir;
 use crate::model::{Aside, Buffer, Reason, Snapshot, sample};
 use crate::store::{Store, Writer, format, object_id};
 
+/// A file in the archive: its name and its content.
+type Member = (String, Vec<u8>);
+
 /// A store with one generation: two sessions with a text each, and a paste buffer.
 struct Origin {
     _dir: TempDir,
@@ -40,7 +43,7 @@ impl Origin {
     }
 
     /// Returns the members of the export, by name.
-    fn members(&self) -> Vec<(String, Vec<u8>)> {
+    fn members(&self) -> Vec<Member> {
         let plain = zstd::decode_all(&self.export()[..]).unwrap();
         let mut archive = tar::Archive::new(&plain[..]);
         let entries = archive.entries().unwrap().map(|entry| {
@@ -54,12 +57,12 @@ impl Origin {
 }
 
 /// Packs members as an export would.
-fn pack(members: &[(String, Vec<u8>)]) -> Vec<u8> {
+fn pack(members: &[Member]) -> Vec<u8> {
     pack_as(members, tar::EntryType::Regular)
 }
 
 /// Packs them, the last one as something else.
-fn pack_as(members: &[(String, Vec<u8>)], last: tar::EntryType) -> Vec<u8> {
+fn pack_as(members: &[Member], last: tar::EntryType) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for (at, (name, bytes)) in members.iter().enumerate() {
         let mut header = tar::Header::new_gnu();
@@ -148,7 +151,7 @@ fn what_was_lost_before_is_said_and_the_rest_comes_over() {
 fn what_is_not_a_whole_export_is_refused() {
     let origin = Origin::new();
     let members = origin.members();
-    let with = |change: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
+    let with = |change: &dyn Fn(&mut Vec<Member>)| {
         let mut members = members.clone();
         change(&mut members);
         pack(&members)
