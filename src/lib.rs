@@ -27,7 +27,7 @@
 //! | talking to tmux: running commands, reading a server, capturing text, layouts | [`tmux`] |
 //! | units, scopes and where a process lives; what logind will do at logout | [`systemd`], [`logind`] |
 //! | processes | [`proc`] |
-//! | generations on disk: writing, damage, retention | [`store`] |
+//! | generations on disk: writing, damage, retention, pins, verification, carrying to another host | [`store`] |
 //! | what a restore will do, doing it, and comparing the result | [`restore`], [`drill`] |
 //! | the process that waits in a restored pane | [`pane`] |
 //! | the daemon: its state machine, its loop, its command line | [`keeper`], [`daemon`] |
