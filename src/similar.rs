@@ -7,10 +7,16 @@ const SIMILAR_ENOUGH: f64 = 0.75;
 pub fn nearest<'a, T>(word: &str, names: impl Iterator<Item = (&'a str, T)>) -> Option<T> {
     let word = word.to_lowercase();
     names
-        .map(|(name, named)| (strsim::jaro_winkler(&word, &name.to_lowercase()), named))
+        .map(|(name, named)| (similarity(&word, &name.to_lowercase()), named))
         .filter(|(similarity, _)| *similarity >= SIMILAR_ENOUGH)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, named)| named)
+}
+
+/// Jaro-Winkler makes little of a slip in a short word; one letter too much, too few, wrong or swapped is one.
+fn similarity(word: &str, name: &str) -> f64 {
+    let slip = word.chars().count() > 2 && strsim::osa_distance(word, name) == 1;
+    strsim::jaro_winkler(word, name).max(if slip { 0.9 } else { 0.0 })
 }
 
 #[cfg(test)]

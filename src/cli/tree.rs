@@ -1,7 +1,7 @@
 //! Draws sessions, windows and panes as a tree that fits the terminal.
 
-use crate::model::{Pane, Process, Program, Server, Session, Window};
-use crate::pane::pipeline;
+use crate::model::{Pane, Server, Session, Window};
+use crate::pane::what_runs;
 
 use super::output::{DIM, DOUBT, NAME, columns, fit, pad, printable, styled};
 
@@ -99,20 +99,6 @@ fn pane_line(head: &str, pane: &Pane, marks: &Marks<'_>, width: usize) -> String
     let left = room.saturating_sub(columns(&program) + 1);
     let program = if waits.is_empty() { program } else { styled(DOUBT, program) };
     format!("{head} {program} {}\n", styled(DIM, fit(&place, left)))
-}
-
-/// Returns the program as a person would name it: its command line, a login shell without its dash.
-fn what_runs(program: &Program) -> String {
-    match program {
-        Program::Unknown => "?".to_owned(),
-        Program::Shell { shell, job, .. } if job.is_empty() => shell_name(shell),
-        _ => pipeline(program.foreground()),
-    }
-}
-
-fn shell_name(shell: &Process) -> String {
-    let line = shell.command_line();
-    line.strip_prefix('-').map_or(line.clone(), str::to_owned)
 }
 
 fn shorten_home(path: &str, home: Option<&str>) -> String {

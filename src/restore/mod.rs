@@ -3,3 +3,4 @@
 pub mod compare;
 pub mod execute;
 pub mod plan;
+pub mod selection;
