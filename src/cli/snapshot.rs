@@ -13,6 +13,7 @@ use super::output::{BAD, DIM, NAME, ago, columns, fit, note, pad, print, print_j
 use super::tree::{Marks, draw};
 use super::{CliError, Context, Exit};
 
+mod moment;
 mod which;
 
 pub use which::{Which, newest};
