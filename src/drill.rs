@@ -148,7 +148,7 @@ async fn settle(snapshot: &Snapshot, store: &Store, tmux: &Tmux) -> Result<Compa
 /// Returns whether a difference can be one of time: what a pane shows and runs. All else tmux has done when it
 /// has answered.
 fn may_pass(difference: &Difference) -> bool {
-    matches!(difference.field, "text" | "program" | "directory" | "title")
+    matches!(difference.field.as_str(), "text" | "program" | "directory" | "title")
 }
 
 async fn compare_texts(

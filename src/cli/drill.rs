@@ -35,7 +35,7 @@ struct Document {
 #[derive(Debug, Serialize)]
 struct Row {
     place: String,
-    field: &'static str,
+    field: String,
     saved: String,
     found: String,
 }
@@ -118,7 +118,7 @@ fn text(generation: Option<Generation>, snapshot: &Snapshot, drill: &Drill, prob
     let counts = describe_counts(snapshot.server.counts());
     let mut out = format!("restored {subject} ({counts}) on a throw-away server\n");
     let differences = drill.comparison.differences.iter().map(|difference| {
-        let (place, field) = (&difference.place, difference.field);
+        let (place, field) = (&difference.place, &difference.field);
         format!("{place} {field}: {} became {}", difference.saved, difference.found)
     });
     for line in problems.iter().cloned().chain(differences) {

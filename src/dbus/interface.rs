@@ -124,7 +124,6 @@ impl Keeper {
     /// restoring or about to end.
     #[zbus(out_args("rows"))]
     async fn restore(&self, generation: u64, sessions: Vec<String>) -> Result<Vec<RestoreRow>, KeeperError> {
-        let (generation, snapshot) = self.load(generation).await?;
         self.restore_what(generation, Selection { sessions, by_hand: true, ..Selection::default() }).await
     }
 
@@ -134,7 +133,7 @@ impl Keeper {
     ///
     /// "windows" (as): only these windows; "session:index", "session:name", or an index or a name that is looked
     /// for in the given sessions, or in all. A window of a session that lives is added to it, at its index or,
-    /// if that is taken, at the next free one.
+    /// if that is taken, at the next one that is free and was no other window's.
     ///
     /// "name" (s): the name that the one session gets instead of its own; it is made even if the one of its
     /// old name lives.

@@ -14,7 +14,10 @@ use super::state::Summary;
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Look at the server; ends in `Looked`.
-    Look,
+    Look {
+        /// Whether also what was read a moment ago is read again.
+        closely: bool,
+    },
     /// Wait for the end of this server; ends in `ServerEnded`.
     AwaitEnd(ServerId),
     /// Find out whether everything is going down; ends in `GoingDown`.

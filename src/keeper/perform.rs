@@ -66,7 +66,9 @@ impl Performer {
     pub(super) async fn perform(&mut self, action: Action) {
         let worker = self.worker.clone();
         match action {
-            Action::Look => self.task(async move { Event::Looked(worker.look().await) }),
+            Action::Look { closely } => {
+                self.task(async move { Event::Looked(worker.look(closely).await) });
+            }
             Action::AwaitEnd(id) => self.task(async move {
                 let ending = worker.await_end(&id).await;
                 Event::ServerEnded(id, ending)

@@ -21,8 +21,12 @@ use crate::tmux::version::Version;
 use crate::tmux::{Tmux, TmuxError};
 
 use super::plan::{Plan, Step, Target};
+use settings::comes_before_panes;
 
 mod living;
+mod settings;
+
+pub use settings::MARK;
 
 /// Columns and rows in which windows are split.
 const ROOM: (u32, u32) = (400, 200);
@@ -92,6 +96,7 @@ impl Executor<'_> {
             saved_at: plan.taken_at,
             encodes: self.encodes_all_names().await,
             made: HashMap::new(),
+            made_panes: HashMap::new(),
             problems: Vec::new(),
         };
         let mut report = Report::default();
@@ -128,6 +133,8 @@ struct Run<'a> {
     /// Windows made so far, by the id they had when they were saved: a window that is met again was
     /// linked into several sessions.
     made: HashMap<WindowId, WindowId>,
+    /// Panes made so far, by the id they had.
+    made_panes: HashMap<PaneId, PaneId>,
     /// What went wrong in the session that is being made.
     problems: Vec<String>,
 }
@@ -142,10 +149,11 @@ impl Run<'_> {
         }
         // The window that is to be current is made first, so that no other counts as visited.
         let active = session.windows.iter().find(|window| window.index == session.active_window);
-        let first = active.filter(|window| !self.made.contains_key(&window.id));
+        let first =
+            active.filter(|window| !self.made.contains_key(&window.id) && !comes_before_panes(session));
         let (id, placeholder) = match first {
             Some(first) => (self.first_window(session, first).await?, None),
-            None => self.session_of_links(session).await?,
+            None => self.session_without_windows(session).await?,
         };
         // By index: one window can be linked into a session twice.
         for window in session.windows.iter().filter(|window| Some(window.index) != first.map(|f| f.index)) {
@@ -154,12 +162,12 @@ impl Run<'_> {
             }
         }
         self.choose_windows(id, session).await?;
-        match placeholder {
-            Some(placeholder) => {
-                self.run(&[Command::new("kill-window").flag("-t", placeholder)]).await.map(drop)
-            }
-            None => Ok(()),
+        if let Some(placeholder) = placeholder {
+            self.run(&[Command::new("kill-window").flag("-t", placeholder)]).await?;
         }
+        self.mark_pane(id, session).await;
+        self.finish_session(id, session).await;
+        Ok(())
     }
 
     async fn run(&self, commands: &[Command]) -> Result<Vec<u8>, StepError> {
@@ -196,12 +204,10 @@ impl Run<'_> {
         let (id, window_id): (SessionId, WindowId) = (parse(&id)?, parse(&window_id)?);
         let place =
             Command::new("move-window").flag("-s", window_id).arg("-t").arg(format!("{id}:{}", window.index));
-        // -x and -y leave a session option behind that the user did not set.
-        let mut tidy = vec![Command::new("set-option").arg("-u").flag("-t", id).arg("default-size")];
+        self.prepare_session(id, session).await;
         if index != window.index.to_string() {
-            tidy.push(place);
+            self.run(&[place]).await?;
         }
-        self.run(&tidy).await?;
         if counted(name.as_bytes()).as_deref() != Some(session.name.as_bytes()) {
             self.rename(id, session).await;
         }
@@ -212,15 +218,17 @@ impl Run<'_> {
     /// tmux encodes session names when it stores them, so a name that was stored encoded is given
     /// decoded; a version that does not encode gets it as it is.
     async fn rename(&mut self, id: SessionId, session: &Session) {
-        let rename = Command::new("rename-session").flag("-t", id).arg("--").literal(session.name.as_bytes());
-        if let Err(error) = self.run(&[rename]).await {
+        if let Err(error) = self.run(&[renaming(id, &session.name)]).await {
             self.problems.push(format!("name: {}", in_words(error)));
         }
     }
 
-    /// Makes a session whose current window is linked from another: it starts with a window that goes again
-    /// when the links are there.
-    async fn session_of_links(&self, session: &Session) -> Result<(SessionId, Option<WindowId>), StepError> {
+    /// Makes a session whose current window is linked from another, or that is to have something before its first
+    /// pane is made: it starts with a window that goes again when the others are there.
+    async fn session_without_windows(
+        &mut self,
+        session: &Session,
+    ) -> Result<(SessionId, Option<WindowId>), StepError> {
         let command = new_session(session)
             .arg("-P")
             .flag("-F", "#{session_id}\t#{window_id}")
@@ -234,14 +242,30 @@ impl Run<'_> {
         let aside = session.windows.iter().map(|window| window.index).max().unwrap_or(0) + 1;
         let aside = Command::new("move-window").flag("-s", window).arg("-t").arg(format!("{id}:{aside}"));
         self.run(&[aside]).await?;
+        self.prepare_session(id, session).await;
         Ok((id, Some(window)))
     }
 
-    async fn grouped_session(&self, session: &Session, peer: &str) -> Result<(), StepError> {
-        let peer = self.session_id(peer).await?;
-        let command = new_session(session).arg("-P").flag("-F", "#{session_id}").flag("-t", peer);
-        let [id] = self.make(command, session.directory.as_path()).await?;
-        self.choose_windows(parse(&id)?, session).await
+    async fn grouped_session(&mut self, session: &Session, peer: &str) -> Result<(), StepError> {
+        let peer_id = self.session_id(peer).await?;
+        let command = new_session(session).arg("-P").flag("-F", "#{session_id}").flag("-t", peer_id);
+        // A new group is called as the session that is joined is called at that moment.
+        let group = session.group.as_deref().filter(|group| *group != peer);
+        let borrowed = match group {
+            Some(group) => self.run(&[renaming(peer_id, group)]).await.is_ok(),
+            None => false,
+        };
+        let made = self.make(command, session.directory.as_path()).await;
+        if borrowed {
+            self.run(&[renaming(peer_id, peer)]).await?;
+        }
+        let [id] = made?;
+        let id = parse(&id)?;
+        self.prepare_session(id, session).await;
+        self.choose_windows(id, session).await?;
+        self.mark_pane(id, session).await;
+        self.finish_session(id, session).await;
+        Ok(())
     }
 
     /// Finds a session by its name. As a target a name could be read as a pattern or as a place.
@@ -295,10 +319,13 @@ impl Run<'_> {
         }
         let panes = Vec::from(panes);
         let whole = panes.len() == window.panes.len();
-        for command in self.finishing(id, &panes, window, whole) {
-            if let Err(error) = self.run(std::slice::from_ref(&command)).await {
-                self.problems.push(format!("window {}: {}", window.index, in_words(error)));
-            }
+        self.made_panes.extend(window.panes.iter().map(|pane| pane.id).zip(panes.iter().copied()));
+        let place = format!("window {}", window.index);
+        let commands = self.finishing(id, &panes, window, whole);
+        self.try_all(&place, commands).await;
+        // Last: to choose a pane ends the zoom.
+        if let Some(active) = panes.get(window.active_pane).filter(|_| window.zoomed) {
+            self.try_all(&place, vec![Command::new("resize-pane").arg("-Z").flag("-t", active)]).await;
         }
     }
 
@@ -350,9 +377,18 @@ impl Run<'_> {
         if self.encodes { unvis(name.as_bytes()) } else { name.as_bytes().to_vec() }
     }
 
-    /// Returns the commands that give a window its layout, titles, active pane, zoom and way of naming.
+    /// Returns the commands that give a window its options, layout, titles and active pane.
     fn finishing(&self, id: WindowId, panes: &[PaneId], window: &Window, whole: bool) -> Vec<Command> {
-        let mut commands = Vec::new();
+        let mut commands = self.window_settings(id, window);
+        if window.options.contains_key("window-size") {
+            // A size that was given by hand is remembered beside the layout.
+            let by_hand = Command::new("resize-window").flag("-t", id);
+            let after = window.options.get("window-size").map(|size| size.as_os_str());
+            commands.push(by_hand.flag("-x", window.width).flag("-y", window.height));
+            commands.extend(after.map(|size| {
+                Command::new("set-option").arg("-w").flag("-t", id).arg("window-size").arg(size)
+            }));
+        }
         if whole {
             commands.push(Command::new("select-layout").flag("-t", id).arg(&window.layout));
         }
@@ -364,14 +400,7 @@ impl Run<'_> {
         let active = panes.get(window.active_pane);
         let chosen = last.into_iter().chain(active);
         commands.extend(chosen.map(|pane| Command::new("select-pane").flag("-t", pane)));
-        if let Some(active) = active.filter(|_| window.zoomed) {
-            commands.push(Command::new("resize-pane").arg("-Z").flag("-t", active));
-        }
-        if window.automatic_rename {
-            // A name given at the start switched it off.
-            commands
-                .push(Command::new("set-option").arg("-w").arg("-u").flag("-t", id).arg("automatic-rename"));
-        }
+        commands.extend(panes.iter().zip(&window.panes).flat_map(|(id, pane)| self.pane_settings(*id, pane)));
         commands
     }
 
@@ -410,6 +439,10 @@ fn first_pane(window: &Window) -> Result<&Pane, StepError> {
 /// -E: the session gets no variables from us; the user's own arrive when a client attaches.
 fn new_session(session: &Session) -> Command {
     Command::new("new-session").arg("-d").arg("-E").arg("-s").literal(&unvis(session.name.as_bytes()))
+}
+
+fn renaming(id: SessionId, name: &str) -> Command {
+    Command::new("rename-session").flag("-t", id).arg("--").literal(name.as_bytes())
 }
 
 fn parse<T: std::str::FromStr>(text: &str) -> Result<T, StepError> {

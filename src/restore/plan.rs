@@ -126,6 +126,9 @@ pub fn plan(
             }
         }
     }
+    if live.is_some_and(|live| live.panes().any(|(_, _, pane)| pane.marked)) {
+        plan.leave_the_mark();
+    }
     Ok(plan)
 }
 
@@ -271,6 +274,12 @@ impl Step {
 impl Plan {
     fn skip(&mut self, session: &Session, why: SkipReason) {
         self.skips.push(Skip { session: session.name.clone(), why });
+    }
+
+    /// A server has one marked pane at most; marking another would take the user's mark away.
+    fn leave_the_mark(&mut self) {
+        let windows = self.steps.iter_mut().flat_map(|step| &mut step.session.windows);
+        windows.flat_map(|window| &mut window.panes).for_each(|pane| pane.marked = false);
     }
 
     /// Returns whether there is nothing to do.

@@ -52,7 +52,7 @@ fn unvis_one(text: &[u8]) -> Option<(u8, usize)> {
             return Some(((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), 4));
         }
         Some([b'\\', ..]) => b'\\',
-        Some([b'$', ..]) => b'$',
+        Some([quoted @ (b'$' | b'"' | b'`'), ..]) => *quoted,
         Some([b'n', ..]) => b'\n',
         Some([b't', ..]) => b'\t',
         Some([b'r', ..]) => b'\r',

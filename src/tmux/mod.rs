@@ -5,12 +5,14 @@
 
 pub mod capture;
 pub mod command;
+pub mod details;
 pub mod escape;
 pub mod found;
 pub mod layout;
 pub mod observe;
 mod query;
 pub mod server;
+pub mod variables;
 pub mod version;
 
 pub use server::{Tmux, TmuxError};

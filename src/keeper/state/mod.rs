@@ -96,6 +96,8 @@ pub struct State {
     /// The texts of the living server's panes that are in the store.
     texts: HashMap<PaneId, KnownText>,
     looking: bool,
+    /// Whether the last look began after it was known that it had to be close.
+    closely: bool,
     founding: bool,
     /// The server whose state is being saved.
     saving: Option<ServerId>,
@@ -139,6 +141,7 @@ impl State {
             closed: None,
             texts: HashMap::new(),
             looking: false,
+            closely: false,
             founding: false,
             saving: None,
             restoring: false,
@@ -205,7 +208,10 @@ impl State {
             return Vec::new();
         }
         self.looking = true;
-        vec![Action::Look]
+        // What somebody asked for, and what is looked at last, is to be as it is now.
+        let closely = self.wanted.is_some() || matches!(self.phase, Phase::Finishing(..));
+        self.closely = closely;
+        vec![Action::Look { closely }]
     }
 
     // ── looks ──

@@ -25,6 +25,9 @@ impl State {
         if self.saving.is_some() || self.doubt.is_some() {
             return Vec::new();
         }
+        if self.wanted.is_some() && !self.closely {
+            return self.look();
+        }
         let saved = self.base().map(|(_, head)| head.clone());
         if self.has_shrunk(&live) {
             let since = *self.shrunk_since.get_or_insert(now);

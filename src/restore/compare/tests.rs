@@ -66,7 +66,7 @@ fn every_field_that_differs_alone_is_named_and_costs_something() {
         change(&mut found);
         let comparison = compare(&saved(), &found);
         let named: Vec<(&str, &str)> =
-            comparison.differences.iter().map(|one| (one.place.as_str(), one.field)).collect();
+            comparison.differences.iter().map(|one| (one.place.as_str(), one.field.as_str())).collect();
         assert_eq!(named, [(place, field)]);
         assert!(comparison.score() < 100, "{place} {field}");
         assert_ne!(comparison.differences[0].saved, comparison.differences[0].found);
@@ -82,14 +82,14 @@ fn what_is_missing_costs_all_that_was_in_it() {
         let comparison = compare(&saved(), &found);
         assert_eq!(comparison.fields, whole);
         let first = &comparison.differences[0];
-        (first.place.clone(), first.field, comparison.differences.len())
+        (first.place.clone(), first.field.clone(), comparison.differences.len())
     };
     let all = |server: &mut Server| server.sessions.clear();
-    assert_eq!(missing(all), ("web".to_owned(), "session", whole));
+    assert_eq!(missing(all), ("web".to_owned(), "session".to_owned(), whole));
     let window = |server: &mut Server| server.sessions[0].windows.truncate(1);
-    assert_eq!(missing(window), ("web:2".to_owned(), "window", WINDOW_FIELDS + 2 * PANE_FIELDS));
+    assert_eq!(missing(window), ("web:2".to_owned(), "window".to_owned(), WINDOW_FIELDS + 2 * PANE_FIELDS));
     let pane = |server: &mut Server| server.sessions[0].windows[1].panes.truncate(1);
-    assert_eq!(missing(pane), ("web:2.1".to_owned(), "pane", PANE_FIELDS));
+    assert_eq!(missing(pane), ("web:2.1".to_owned(), "pane".to_owned(), PANE_FIELDS));
     let mut nothing = saved();
     all(&mut nothing);
     assert_eq!(compare(&saved(), &nothing).score(), 0);

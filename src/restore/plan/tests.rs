@@ -301,6 +301,20 @@ fn under_another_name_a_session_comes_beside_the_one_that_lives() {
     assert_eq!(told(&["api"], &[], "web"), "a session \"web\" is there already");
 }
 
+#[test]
+fn a_mark_that_the_user_has_set_stays_where_it_is() {
+    let mut saved = saved_windows();
+    saved.server.sessions[1].windows[0].panes[0].marked = true;
+    let mut live = sample::server(2, &["web"]);
+    let marked = |live: &Server| {
+        let plan = plan(7, &saved, Some(live), &Selection::default()).unwrap();
+        plan.steps[0].session.windows[0].panes[0].marked
+    };
+    assert!(marked(&live));
+    live.sessions[0].windows[0].panes[0].marked = true;
+    assert!(!marked(&live));
+}
+
 proptest! {
     /// What lives is not in a plan: no index that is taken, no name that is taken; the second time nothing is done.
     #[test]

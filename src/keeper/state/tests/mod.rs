@@ -29,7 +29,7 @@ fn observation(server: Server, printed: u64) -> Arc<Observation> {
 fn told(actions: &[Action]) -> String {
     let words = actions.iter().filter_map(|action| {
         Some(match action {
-            Action::Look => "look".to_owned(),
+            Action::Look { .. } => "look".to_owned(),
             Action::AwaitEnd(id) => format!("await end of {}", id.pid),
             Action::AskGoingDown => "ask".to_owned(),
             Action::Found => "found".to_owned(),

@@ -420,7 +420,7 @@ impl World {
 
     fn perform(&mut self, action: Action) {
         let task = match action {
-            Action::Look => Task::Look(self.look()),
+            Action::Look { .. } => Task::Look(self.look()),
             Action::AwaitEnd(id) => Task::AwaitEnd(id),
             Action::AskGoingDown => Task::AskGoingDown(self.known != Known::Nothing),
             Action::Found => {
