@@ -1,11 +1,11 @@
 //! `keeperctl restore`: bring back sessions, or show what would be done.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 use zbus::Variant;
 
-use crate::model::{Generation, Server, Snapshot};
+use crate::model::{Generation, PaneId, Server, Snapshot};
 use crate::proc::Proc;
 use crate::restore::plan::{Plan, Selection, SelectionError, Waiting, plan};
 use crate::restore::selection::is_held;
@@ -61,6 +61,8 @@ struct Document {
     generation: Generation,
     dry_run: bool,
     sessions: Vec<Row>,
+    /// Panes whose text cannot be read whole.
+    lost: Vec<String>,
 }
 
 /// Brings back.
@@ -78,7 +80,24 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     let live = live_server(context).await?;
     let plan = plan(generation, &snapshot, live.as_ref(), &selection).map_err(hinted)?;
     let rows = if arguments.dry_run { planned(&plan) } else { carry_out(context, &plan, &selection).await? };
-    report(context, generation, arguments, rows)
+    report(context, generation, arguments, rows, lost_texts(context, &plan, &snapshot)?)
+}
+
+/// Returns the panes of the plan whose text is damaged in the store. They come back without it.
+fn lost_texts(context: &Context, plan: &Plan, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
+    let lost = context.store()?.lost_texts(snapshot).into_iter().map(|lost| lost.place);
+    let planned: HashSet<PaneId> = plan
+        .steps
+        .iter()
+        .flat_map(|step| &step.session.windows)
+        .flat_map(|window| window.panes.iter().map(|pane| pane.id))
+        .collect();
+    let panes = snapshot.server.panes().filter(|(_, _, pane)| planned.contains(&pane.id));
+    let places: HashSet<String> = panes
+        .map(|(session, window, pane)| format!("{}:{}.{}", session.name, window.index, pane.index))
+        .collect();
+    let made = |place: &String| places.contains(place);
+    Ok(lost.filter(made).collect())
 }
 
 fn hinted(error: SelectionError) -> CliError {
@@ -185,12 +204,21 @@ fn report(
     generation: Generation,
     arguments: &Arguments,
     rows: Vec<Row>,
+    lost: Vec<String>,
 ) -> Result<Exit, CliError> {
     let dry_run = arguments.dry_run;
-    let exit = exit(&rows, !arguments.sessions.is_empty() || !arguments.windows.is_empty());
+    let by_name = !arguments.sessions.is_empty() || !arguments.windows.is_empty();
+    let exit = match exit(&rows, by_name) {
+        Exit::Done if !lost.is_empty() => Exit::Partly,
+        exit => exit,
+    };
+    if !lost.is_empty() {
+        note(&printable(&format!("the text of these panes is damaged and not whole: {}", lost.join(", "))));
+        note("  what is damaged, and which snapshot is whole: keeperctl snapshot verify");
+    }
     let idle = rows.iter().all(|row| row.result == "skipped");
     if context.json {
-        print_json("keeperctl.restore/1", Document { generation, dry_run, sessions: rows })?;
+        print_json("keeperctl.restore/1", Document { generation, dry_run, sessions: rows, lost })?;
     } else {
         let title = if dry_run { "would restore from" } else { "restore from" };
         let mut out = format!("{title} snapshot {generation}\n");

@@ -28,6 +28,10 @@ pub trait Keeper1 {
         generation: u64,
         options: HashMap<&str, Variant<'_>>,
     ) -> zbus::Result<Vec<RestoreRow>>;
+    fn import(&self, file: zbus::Fd<'_>) -> zbus::Result<u64>;
+    fn pin(&self, generation: u64, note: &str) -> zbus::Result<()>;
+    fn unpin(&self, generation: u64) -> zbus::Result<bool>;
+    fn remove(&self, generations: &[u64]) -> zbus::Result<()>;
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn version(&self) -> zbus::Result<String>;
