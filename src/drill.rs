@@ -105,7 +105,7 @@ impl Drillmaster<'_> {
         writer: &Writer,
         tmux: &Tmux,
     ) -> Result<(Report, Comparison), DrillError> {
-        let everything = Selection { sessions: Vec::new(), by_hand: true };
+        let everything = Selection { by_hand: true, ..Selection::default() };
         let Ok(plan) = plan(generation, snapshot, None, &everything) else {
             return Ok((Report::default(), Comparison::default()));
         };

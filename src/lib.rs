@@ -36,7 +36,7 @@
 //! | installing and removing units | [`setup`] |
 //! | `keeperctl`, one file per command | [`cli`] |
 //! | configuration, directories, the socket that is meant, the login's environment | [`config`], [`place`], [`socket`], [`environment`] |
-//! | errors in words | [`cause`] |
+//! | errors in words, the name that was meant | [`cause`], [`similar`] |
 //!
 //! # Words
 //!
@@ -61,6 +61,7 @@ pub mod place;
 pub mod proc;
 pub mod restore;
 pub mod setup;
+pub mod similar;
 pub mod socket;
 pub mod store;
 pub mod systemd;

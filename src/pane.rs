@@ -178,6 +178,18 @@ pub fn pipeline(job: &[Process]) -> String {
     job.iter().map(Process::command_line).collect::<Vec<_>>().join(" | ")
 }
 
+/// Returns the program as a person would name it: its command line, a login shell without its dash.
+pub fn what_runs(program: &Program) -> String {
+    match program {
+        Program::Unknown => "?".to_owned(),
+        Program::Shell { shell, job, .. } if job.is_empty() => {
+            let line = shell.command_line();
+            line.strip_prefix('-').map_or(line.clone(), str::to_owned)
+        }
+        _ => pipeline(program.foreground()),
+    }
+}
+
 /// Runs a job in the foreground of the terminal as a shell would, until it ends.
 fn run_in_foreground(job: &[Process]) {
     match start_job(job) {

@@ -14,7 +14,8 @@ use super::{CliError, Context, Exit};
 /// What to drill with.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Which snapshot: its number, "latest" or "previous"; a built-in sample when there is none yet
+    /// Which snapshot: "latest", "previous", its number, or a time such as "2 hours ago"; a built-in sample when
+    /// there is none yet
     #[arg(value_name = "SNAPSHOT")]
     which: Option<Which>,
     /// Use the built-in sample

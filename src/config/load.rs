@@ -5,13 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::similar::nearest;
+
 use super::{Fragment, KEYS, Settings};
 
 /// The directory of the machine's administrator.
 const SYSTEM_DIR: &str = "/etc/agent-keeper";
-
-/// How similar an unknown key must be to a known one to be taken for a slip (Jaro-Winkler).
-const SIMILAR_ENOUGH: f64 = 0.75;
 
 /// How serde calls what a time is read into.
 const SERDE_DURATION: &str = "expected a signed duration string";
@@ -113,14 +112,6 @@ fn nearest_key(word: &str, message: &str) -> Option<String> {
     let here = rest.split('`').skip(1).step_by(2).skip(1).map(|name| (name, name.to_owned()));
     let elsewhere = KEYS.iter().map(|key| (key.name, format!("{}.{}", key.table, key.name)));
     nearest(word, here).or_else(|| nearest(word, elsewhere))
-}
-
-fn nearest<'a>(word: &str, names: impl Iterator<Item = (&'a str, String)>) -> Option<String> {
-    names
-        .map(|(name, full)| (strsim::jaro_winkler(word, name), full))
-        .filter(|(similarity, _)| *similarity >= SIMILAR_ENOUGH)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, full)| full)
 }
 
 fn position(text: &str, offset: usize) -> (usize, usize) {

@@ -40,7 +40,7 @@ impl Performer {
     pub(super) fn asked(&mut self, request: Request) -> Event {
         self.next_token += 1;
         if let Asked::Restore { generation, selection, .. } = &request.asked {
-            info!(generation, sessions = ?selection.sessions, "asked to restore");
+            info!(generation, sessions = ?selection.sessions, windows = ?selection.windows, name = selection.rename, "asked to restore");
         }
         self.waiting.insert(self.next_token, request.reply);
         Event::Asked(self.next_token, request.asked)

@@ -20,9 +20,10 @@ use crate::tmux::escape::{counted, unvis};
 use crate::tmux::version::Version;
 use crate::tmux::{Tmux, TmuxError};
 
-use super::plan::{Plan, Step};
+use super::plan::{Plan, Step, Target};
 use settings::comes_before_panes;
 
+mod living;
 mod settings;
 
 pub use settings::MARK;
@@ -35,6 +36,8 @@ const ROOM: (u32, u32) = (400, 200);
 pub struct Report {
     /// What became of each session, in the order of the plan.
     pub sessions: Vec<(String, Outcome)>,
+    /// What is not as it was although the plan was carried out, by session; in words.
+    pub notes: Vec<(String, String)>,
 }
 
 /// What became of one session.
@@ -106,6 +109,9 @@ impl Executor<'_> {
                 Err(error) => Outcome::Failed(in_words(error)),
             };
             run.problems.clear();
+            if !step.note.is_empty() && !matches!(outcome, Outcome::Failed(_)) {
+                report.notes.push((step.session.name.clone(), step.note.clone()));
+            }
             report.sessions.push((step.session.name.clone(), outcome));
         }
         report
@@ -143,8 +149,10 @@ struct Run<'a> {
 impl Run<'_> {
     async fn session(&mut self, step: &Step) -> Result<(), StepError> {
         let session = &step.session;
-        if let Some(peer) = &step.shares_windows_of {
-            return self.grouped_session(session, peer).await;
+        match &step.target {
+            Target::Sharing(peer) => return self.grouped_session(session, peer).await,
+            Target::Living => return self.into_living(session).await,
+            Target::New => {}
         }
         // The window that is to be current is made first, so that no other counts as visited.
         let active = session.windows.iter().find(|window| window.index == session.active_window);

@@ -1,8 +1,10 @@
 //! Bringing back what was lost: a plan as a value, then its execution, then a look whether it is true.
 
 pub mod compare;
+pub mod diff;
 pub mod execute;
 pub mod plan;
+pub mod selection;
 
 /// Options that are saved and compared but not set again, because they would end what has just come back: a
 /// session that nobody is attached to yet would go with the first client that attaches anywhere

@@ -82,7 +82,7 @@ impl Lab {
         let snapshot = snapshot(saved.clone());
         self.raw.kill_server_hard();
         self.found();
-        let everything = Selection { sessions: Vec::new(), by_hand: true };
+        let everything = Selection { by_hand: true, ..Selection::default() };
         let plan_once = plan(1, &snapshot, Some(&self.observe().server), &everything).unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_agent-keeper"));
         let tmux = self.tmux();

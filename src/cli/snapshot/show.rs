@@ -75,7 +75,7 @@ impl Keeping {
         let note = self.note.as_ref().filter(|note| !note.is_empty());
         let note = note.map_or_else(String::new, |note| format!("; {}", printable(note)));
         let aside = snapshot.aside.map_or_else(String::new, |aside| {
-            format!("{}: no restore starts from it unasked\n", aside.word())
+            format!("{}; no restore starts from it unasked\n", aside.sentence())
         });
         styled(DIM, format!("{aside}{}", wrap(&format!("{kept}{note}"), width()).join("\n"))) + "\n"
     }

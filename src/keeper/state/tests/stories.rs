@@ -83,7 +83,7 @@ pub(super) fn saved(generation: Generation, snapshot: Snapshot) -> Event {
 
 pub(super) fn restored(names: &[&str]) -> Event {
     let sessions = names.iter().map(|name| ((*name).to_owned(), Outcome::Restored)).collect();
-    Event::Restored(1, Report { sessions })
+    Event::Restored(1, Report { sessions, ..Report::default() })
 }
 
 /// Server 1 with these sessions is seen and saved as generation 2, within the first second.
@@ -556,12 +556,12 @@ fn shutdown_stories() -> Vec<Story> {
 fn half_restored() -> Event {
     let failed = Outcome::Failed("no server".to_owned());
     let sessions = vec![("a".to_owned(), Outcome::Restored), ("b".to_owned(), failed)];
-    Event::Restored(1, Report { sessions })
+    Event::Restored(1, Report { sessions, ..Report::default() })
 }
 
 fn ask_to_restore(token: Token, snapshot: Snapshot, sessions: &[&str]) -> Event {
     let sessions = sessions.iter().map(ToString::to_string).collect();
-    let selection = Selection { sessions, by_hand: true };
+    let selection = Selection { sessions, by_hand: true, ..Selection::default() };
     Event::Asked(token, Asked::Restore { generation: 1, snapshot: Arc::new(snapshot), selection })
 }
 
