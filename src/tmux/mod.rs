@@ -9,6 +9,7 @@ pub mod escape;
 pub mod found;
 pub mod layout;
 pub mod observe;
+mod program;
 mod query;
 pub mod server;
 pub mod version;
