@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::model::{Generation, Snapshot, plural};
 use crate::proc::Proc;
-use crate::restore::plan::{Plan, Selection, Waiting, plan};
+use crate::restore::approved::Approved;
+use crate::restore::plan::{Plan, Programs, Selection, Started, plan};
 use crate::tmux::TmuxError;
 use crate::tmux::observe::{ObserveError, observe};
 
@@ -40,7 +41,9 @@ struct Row {
     result: String,
     detail: String,
     /// Programs that wait, or would wait, for Enter.
-    waiting: Vec<Waiting>,
+    waiting: Vec<Started>,
+    /// Programs that start by themselves, because they are approved.
+    running: Vec<Started>,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,7 +63,11 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     let live = live_server(context).await?;
     let plan = plan(generation, &snapshot, live.as_ref(), &selection)
         .map_err(|unknown| CliError::failed(unknown).hint("what others hold: keeperctl snapshot list"))?;
-    let rows = if arguments.dry_run { planned(&plan) } else { carry_out(context, &plan, &selection).await? };
+    let approved = context.settings()?.approved;
+    let rows = match arguments.dry_run {
+        true => planned(&plan, &approved),
+        false => carry_out(context, &plan, &selection, &approved).await?,
+    };
     report(context, generation, arguments, rows)
 }
 
@@ -91,8 +98,8 @@ async fn live_server(context: &Context) -> Result<Option<crate::model::Server>, 
     }
 }
 
-fn planned(plan: &Plan) -> Vec<Row> {
-    let waiting = plan.waiting();
+fn planned(plan: &Plan, approved: &Approved) -> Vec<Row> {
+    let programs = plan.programs(approved);
     let steps = plan.steps.iter().map(|step| {
         let windows = step.session.windows.len();
         let panes: usize = step.session.windows.iter().map(|window| window.panes.len()).sum();
@@ -100,15 +107,15 @@ fn planned(plan: &Plan) -> Vec<Row> {
             Some(peer) => format!("sharing the windows of {peer}"),
             None => format!("{}, {}", plural(windows, "window"), plural(panes, "pane")),
         };
-        let own = waiting.iter().filter(|waiting| waiting.session == step.session.name).cloned();
-        Row {
-            session: step.session.name.clone(),
-            result: "restore".to_owned(),
-            detail,
-            waiting: own.collect(),
-        }
+        let Programs { running, waiting } = programs_of(&programs, &step.session.name);
+        Row { session: step.session.name.clone(), result: "restore".to_owned(), detail, waiting, running }
     });
     steps.chain(skipped(plan)).collect()
+}
+
+fn programs_of(all: &Programs, session: &str) -> Programs {
+    let own = |list: &[Started]| list.iter().filter(|started| started.session == session).cloned().collect();
+    Programs { running: own(&all.running), waiting: own(&all.waiting) }
 }
 
 fn skipped(plan: &Plan) -> impl Iterator<Item = Row> + '_ {
@@ -117,20 +124,26 @@ fn skipped(plan: &Plan) -> impl Iterator<Item = Row> + '_ {
         result: "skipped".to_owned(),
         detail: skip.why.sentence().to_owned(),
         waiting: Vec::new(),
+        running: Vec::new(),
     })
 }
 
 /// The daemon does it, so that it does not save what is half there.
-async fn carry_out(context: &Context, shown: &Plan, selection: &Selection) -> Result<Vec<Row>, CliError> {
+async fn carry_out(
+    context: &Context,
+    shown: &Plan,
+    selection: &Selection,
+    approved: &Approved,
+) -> Result<Vec<Row>, CliError> {
     let keeper = context.keeper().await?;
     let rows = keeper.restore(shown.generation, &selection.sessions).await?;
-    let waiting = shown.waiting();
+    let programs = shown.programs(approved);
     Ok(rows
         .into_iter()
         .map(|(session, result, detail)| {
-            let own =
-                waiting.iter().filter(|waiting| result != "skipped" && waiting.session == session).cloned();
-            Row { waiting: own.collect(), session, result, detail }
+            let made =
+                if result == "skipped" { Programs::default() } else { programs_of(&programs, &session) };
+            Row { waiting: made.waiting, running: made.running, session, result, detail }
         })
         .collect())
 }
@@ -185,7 +198,10 @@ fn lines(row: &Row) -> String {
         true => paragraph(&head, used, &detail),
         false => format!("{head}\n{}", paragraph("    ", 4, &detail)),
     };
-    for Waiting { place, command, .. } in &row.waiting {
+    for Started { place, command, .. } in &row.running {
+        out.push_str(&paragraph("    ", 6, &printable(&format!("{place} runs: {command}"))));
+    }
+    for Started { place, command, .. } in &row.waiting {
         out.push_str(&paragraph("    ", 6, &printable(&format!("{place} waits for Enter: {command}"))));
     }
     out

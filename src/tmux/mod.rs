@@ -12,6 +12,7 @@ pub mod observe;
 mod program;
 mod query;
 pub mod server;
+mod shell;
 pub mod version;
 
 pub use server::{Tmux, TmuxError};

@@ -1,10 +1,20 @@
-//! What runs in a pane: its own process, as /proc has it, and what that runs in the foreground.
+//! What runs in a pane, as /proc has it: the shells in one another, the innermost one's job in the foreground
+//! and the jobs in the background.
+//!
+//! What a shell does by itself (loops, functions, redirections) cannot be seen from outside. Of those the
+//! processes are recorded that they run at this moment. A process that a shell forked and that has executed
+//! nothing since (a subshell) is not a command that could be run again; what runs in it stands for it.
 
-use crate::model::{ByteString, ObjectId, Process, Program, Scrollback, start_object};
-use crate::proc::Proc;
+use crate::model::{ByteString, Job, ObjectId, PaneStart, Process, Program, Scrollback, start_order};
+use crate::proc::{Descriptor, Proc, Stat};
 
 use super::observe::FindStart;
 use super::query::PaneRow;
+use super::shell::is_shell;
+
+/// How many shells in one another are looked at, and how deep a program may hide the one that has the
+/// terminal (`su`, `script`).
+const DEPTH_MAX: usize = 16;
 
 /// Looks at the processes of panes.
 pub(super) struct Programs<'a> {
@@ -14,45 +24,204 @@ pub(super) struct Programs<'a> {
     pub(super) server_argv: Vec<ByteString>,
 }
 
+/// A process on the way from a pane's own down to the one that has the terminal.
+#[derive(Debug, Clone)]
+struct Node {
+    pid: u32,
+    stat: Stat,
+    /// Where it is, or was started.
+    directory: ByteString,
+}
+
+/// What a pane's own process has started.
+#[derive(Debug, Default)]
+struct Below {
+    nested: Vec<Process>,
+    job: Vec<Process>,
+    background: Vec<Job>,
+}
+
+impl Below {
+    fn is_empty(&self) -> bool {
+        self.nested.is_empty() && self.job.is_empty() && self.background.is_empty()
+    }
+}
+
 impl Programs<'_> {
     /// Looks at the processes of a pane.
     pub(super) fn look(&self, row: &PaneRow) -> Seen {
         if row.dead || row.pid == 0 {
             return Seen::default();
         }
-        let Some(root) = self.proc.process(row.pid).ok().filter(|root| root.argv != self.server_argv) else {
+        let started_in = ByteString::from(row.start_directory.as_slice());
+        let Ok(root) = self.proc.process(row.pid, Some(&started_in)) else {
             return Seen::default();
         };
-        let job = self.foreground_job(row.pid);
+        if root.argv == self.server_argv {
+            return Seen::default();
+        }
         let directory = Some(root.directory.clone());
-        let restored = start_object(&root.argv).and_then(|id| Some((id, (self.find_start)(id)?)));
-        match restored {
-            // What waits is what was saved: its own text and its own program, not the question.
-            Some((id, start)) if job.is_empty() => {
-                Seen { directory, program: start.program, scrollback: start.scrollback, start: Some(id) }
+        let order = start_order(&root).and_then(|(id, _)| Some((id, (self.find_start)(id)?)));
+        let program = match order {
+            Some((id, start)) => {
+                let below = self.below(row.pid, &root);
+                if below.is_empty() {
+                    // What waits is what was saved: its own text and its own program, not the question.
+                    let PaneStart { program, scrollback, .. } = start;
+                    return Seen { directory, program, scrollback, start: Some(id) };
+                }
+                with(start.program, below)
             }
-            Some((_, start)) => Seen { directory, program: with_job(start.program, job), ..Seen::default() },
             None if is_shell(&root) => {
-                Seen { directory, program: Program::shell(root, job), ..Seen::default() }
+                let below = self.below(row.pid, &root);
+                with(Program::shell(root, Vec::new()), below)
             }
-            None => Seen { directory, program: Program::Command { process: root }, ..Seen::default() },
+            None => Program::Command { process: root },
+        };
+        Seen { directory, program, ..Seen::default() }
+    }
+
+    /// Follows the terminal from a pane's own shell, through shells in shells, to the job that has it.
+    fn below(&self, pid: u32, root: &Process) -> Below {
+        let mut below = Below::default();
+        let Ok(stat) = self.proc.stat(pid) else {
+            return below;
+        };
+        let front = stat.foreground_group;
+        let mut shell = Node { pid, stat, directory: root.directory.clone() };
+        for _ in 0..DEPTH_MAX {
+            let children = self.children(&shell);
+            let next = self.towards(front, &shell, &children);
+            let next_group = next.first().map(|node| node.stat.process_group);
+            below.background.extend(self.background(&shell, &children, next_group));
+            match next.as_slice() {
+                [] => break,
+                [only] => {
+                    if let Some(process) = self.nested_shell(only, &shell) {
+                        shell = Node { directory: process.directory.clone(), ..only.clone() };
+                        below.nested.push(process);
+                        continue;
+                    }
+                    let hides_a_shell = only.stat.process_group != front && only.stat.is_fork_of(&shell.stat);
+                    if hides_a_shell {
+                        shell = only.clone();
+                        continue;
+                    }
+                    below.job = self.processes(&next, &shell);
+                    break;
+                }
+                _ => {
+                    below.job = self.processes(&next, &shell);
+                    break;
+                }
+            }
+        }
+        below
+    }
+
+    /// Returns the living children of a process that have not left the pane.
+    fn children(&self, parent: &Node) -> Vec<Node> {
+        let children = self.proc.children(parent.pid).into_iter();
+        let here = children
+            .filter(|(_, stat)| stat.session == parent.stat.session && stat.terminal == parent.stat.terminal);
+        here.map(|(pid, stat)| Node { pid, stat, directory: parent.directory.clone() }).collect()
+    }
+
+    /// Returns the children of a shell that are in the group that has the terminal, or else the group below
+    /// which it is; nothing when the shell has the terminal itself.
+    fn towards(&self, front: i32, shell: &Node, children: &[Node]) -> Vec<Node> {
+        if front <= 0 || front == shell.stat.process_group {
+            return Vec::new();
+        }
+        let in_group = |group: i32| -> Vec<Node> {
+            children.iter().filter(|child| child.stat.process_group == group).cloned().collect()
+        };
+        let direct = in_group(front);
+        if !direct.is_empty() {
+            return direct;
+        }
+        match children.iter().find(|child| self.leads_to(front, child, DEPTH_MAX)) {
+            Some(child) => in_group(child.stat.process_group),
+            None => self.stranger(front, shell).into_iter().collect(),
         }
     }
 
-    /// Returns what a pane's own process runs in the foreground, from left to right; nothing when that
-    /// process has the terminal itself.
-    fn foreground_job(&self, pid: u32) -> Vec<Process> {
-        let Ok(stat) = self.proc.stat(pid) else {
-            return Vec::new();
-        };
-        if stat.foreground_group <= 0 || stat.foreground_group == stat.process_group {
-            return Vec::new();
+    fn leads_to(&self, front: i32, node: &Node, depth: usize) -> bool {
+        let below = if depth == 0 { Vec::new() } else { self.children(node) };
+        below.iter().any(|child| child.stat.process_group == front || self.leads_to(front, child, depth - 1))
+    }
+
+    /// Returns the leader of the group that has the terminal, when its parent has gone.
+    fn stranger(&self, front: i32, shell: &Node) -> Option<Node> {
+        let pid = u32::try_from(front).ok()?;
+        let stat = self.proc.stat(pid).ok()?;
+        let ours = stat.session == shell.stat.session && !stat.ended;
+        ours.then(|| Node { pid, stat, directory: shell.directory.clone() })
+    }
+
+    /// Returns a child as a shell in a shell, if it is one or is about to become one.
+    fn nested_shell(&self, child: &Node, parent: &Node) -> Option<Process> {
+        // Our own process in a shell's place was started by ourselves, and is the same program.
+        let process = self.proc.process(child.pid, Some(&parent.directory)).ok()?;
+        if let Some((id, level)) = start_order(&process) {
+            let Program::Shell { nested, .. } = (self.find_start)(id)?.program else { return None };
+            return nested.into_iter().nth(level.checked_sub(1)?);
         }
-        let mut members = self.proc.children_in_group(pid, stat.foreground_group);
-        if members.is_empty() {
-            members.extend(u32::try_from(stat.foreground_group));
+        (is_shell(&process) && !child.stat.is_fork_of(&parent.stat)).then_some(process)
+    }
+
+    /// Returns the jobs that a shell has in the background: the groups of its children that are neither its own
+    /// nor the given one, and that were started at the terminal. Helpers (a prompt's daemon, a worker of a
+    /// plug-in, `>(tee log)`) get their orders through a pipe or have another terminal.
+    fn background(&self, shell: &Node, children: &[Node], except: Option<i32>) -> Vec<Job> {
+        let mut groups: Vec<Vec<Node>> = Vec::new();
+        let wanted = |group: i32| group != shell.stat.process_group && Some(group) != except;
+        for child in children.iter().filter(|child| wanted(child.stat.process_group)) {
+            match groups.iter_mut().find(|group| group[0].stat.process_group == child.stat.process_group) {
+                Some(group) => group.push(child.clone()),
+                None => groups.push(vec![child.clone()]),
+            }
         }
-        members.into_iter().filter_map(|pid| self.proc.process(pid).ok()).collect()
+        groups.retain(|group| self.was_started_at_the_terminal(&group[0]));
+        let jobs = groups.iter().map(|group| Job {
+            processes: self.processes(group, shell),
+            stopped: group.iter().any(|node| node.stat.stopped),
+        });
+        jobs.filter(|job| !job.processes.is_empty()).collect()
+    }
+
+    fn was_started_at_the_terminal(&self, leader: &Node) -> bool {
+        let terminal = Some(Descriptor::Device(leader.stat.terminal));
+        let [stdin, stdout] = [0, 1].map(|number| self.proc.descriptor(leader.pid, number));
+        stdin == terminal || (stdout == terminal && stdin != Some(Descriptor::Pipe))
+    }
+
+    /// Returns the processes of a job from left to right, with what runs in a subshell in its place; nothing
+    /// when one of them cannot be read, because half a pipeline is another one.
+    fn processes(&self, members: &[Node], parent: &Node) -> Vec<Process> {
+        let mut found = Vec::new();
+        match self.expand(members, parent, DEPTH_MAX, &mut found) {
+            Some(()) => found,
+            None => Vec::new(),
+        }
+    }
+
+    fn expand(&self, members: &[Node], parent: &Node, depth: usize, to: &mut Vec<Process>) -> Option<()> {
+        for node in members {
+            if node.stat.is_fork_of(&parent.stat) {
+                let mut inside = self.children(node);
+                inside.retain(|child| child.stat.process_group == node.stat.process_group);
+                self.expand(&inside, node, depth.checked_sub(1)?, to)?;
+                continue;
+            }
+            match self.proc.process(node.pid, Some(&parent.directory)) {
+                Ok(process) => to.push(process),
+                // It has ended meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(_) => return None,
+            }
+        }
+        Some(())
     }
 }
 
@@ -70,71 +239,10 @@ impl Default for Seen {
     }
 }
 
-fn with_job(saved: Program, job: Vec<Process>) -> Program {
-    match saved {
-        Program::Shell { shell, .. } => Program::shell(shell, job),
+/// Returns a shell with what runs in it now.
+fn with(program: Program, Below { nested, job, background }: Below) -> Program {
+    match program {
+        Program::Shell { shell, .. } => Program::Shell { shell, nested, job, background },
         other => other,
-    }
-}
-
-/// The names of programs that are interactive shells when they are called without a script.
-const SHELLS: [&str; 16] = [
-    "ash", "bash", "csh", "dash", "elvish", "fish", "ksh", "ksh93", "mksh", "nu", "osh", "rbash", "sh",
-    "tcsh", "xonsh", "zsh",
-];
-
-/// Returns whether a process is an interactive shell: a shell by name, called with nothing but options,
-/// none of which makes it run a command (`-c`) or read one from elsewhere.
-fn is_shell(process: &Process) -> bool {
-    let Some((name, arguments)) = process.argv.split_first() else {
-        return false;
-    };
-    let name = name.base_name();
-    let name = name.strip_prefix(b"-").unwrap_or(name);
-    let runs_something = |argument: &ByteString| match argument.as_bytes() {
-        [b'-', b'-', ..] => false,
-        [b'-', flags @ ..] => flags.contains(&b'c'),
-        _ => true,
-    };
-    SHELLS.iter().any(|shell| shell.as_bytes() == name) && !arguments.iter().any(runs_something)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn process(argv: &[&str]) -> Process {
-        Process {
-            exe: "/bin/x".into(),
-            argv: argv.iter().map(|word| ByteString::from(*word)).collect(),
-            directory: "/".into(),
-        }
-    }
-
-    #[test]
-    fn a_shell_is_one_that_waits_for_commands() {
-        let shells: [&[&str]; 6] = [
-            &["-bash"],
-            &["bash"],
-            &["/usr/bin/zsh", "-l"],
-            &["bash", "--login", "-i"],
-            &["-fish"],
-            &["sh", "-i"],
-        ];
-        let others: [&[&str]; 7] = [
-            &["bash", "-c", "sleep 1"],
-            &["sh", "-lc", "x"],
-            &["bash", "script.sh"],
-            &["vim"],
-            &["bashful"],
-            &["--"],
-            &[],
-        ];
-        for argv in shells {
-            assert!(is_shell(&process(argv)), "{argv:?}");
-        }
-        for argv in others {
-            assert!(!is_shell(&process(argv)), "{argv:?}");
-        }
     }
 }
