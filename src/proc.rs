@@ -327,7 +327,9 @@ mod tests {
         // The last but one makes it read what never comes.
         let mut child =
             command.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
-        let seen = Proc::default().process(child.id(), None).unwrap();
+        // An exec has no arguments for a moment.
+        let seen = std::iter::repeat_with(|| Proc::default().process(child.id(), None));
+        let seen = seen.take(1_000_000).find_map(Result::ok).unwrap();
         let parent = Proc::default().stat(std::process::id()).unwrap();
         let stat = Proc::default().stat(child.id()).unwrap();
         let stdin = Proc::default().descriptor(child.id(), 0);
