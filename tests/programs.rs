@@ -186,20 +186,24 @@ fn shells_in_shells_and_what_runs_in_subshells_is_seen() {
     lab.type_line("w", "bash --norc");
     let shells = ["bash --norc", "dash -i", "bash --norc"];
     lab.runs("w", |shape| shape.is(&shells, &[], &["sleep 1001"]));
+    let interrupt = || {
+        lab.raw.run(&["send-keys", "-t", "w", "C-c"]);
+        lab.runs("w", |shape| shape.is(&shells, &[], &["sleep 1001"]));
+    };
     lab.type_line("w", "(cd /var; sleep 1002; true)");
     let program = lab.runs("w", |shape| shape.is(&shells, &["sleep 1002"], &["sleep 1001"]));
     let Program::Shell { job, .. } = program else { unreachable!() };
     assert_eq!(job[0].directory.as_path(), Path::new("/var"));
-    lab.raw.run(&["send-keys", "-t", "w", "C-c"]);
+    interrupt();
     lab.type_line("w", "{ sleep 1003; true; } | cat -");
     lab.runs("w", |shape| shape.is(&shells, &["sleep 1003", "cat -"], &["sleep 1001"]));
-    lab.raw.run(&["send-keys", "-t", "w", "C-c"]);
+    interrupt();
     // A script is a job, and what it runs is not.
     std::fs::write(lab.path("script"), "#!/bin/sh\nsleep 1004\ntrue\n").unwrap();
     lab.type_line("w", &format!("sh {} 'x y'", lab.path("script").display()));
     let line = format!("sh {} 'x y'", lab.path("script").display());
     lab.runs("w", |shape| shape.is(&shells, &[&line], &["sleep 1001"]));
-    lab.raw.run(&["send-keys", "-t", "w", "C-c"]);
+    interrupt();
     // A terminal in the terminal belongs to the program that made it.
     lab.type_line("w", "script -q /dev/null");
     lab.runs("w", |shape| shape.is(&shells, &["script -q /dev/null"], &["sleep 1001"]));
@@ -418,6 +422,8 @@ fn a_dead_pane_is_dead_again_in_the_same_way() {
                 PaneStart { dead: Some(dead), scrollback: text_before, ..order(Program::Unknown, mode) };
             lab.open(&window, &["sleep", "1000"]);
             lab.raw.run(&["set-option", "-w", "-t", &window, "remain-on-exit", "on"]);
+            // tmux 3.3a forgets the status, one time in 60, when it kills what has hardly been started.
+            lab.runs(&window, |shape| shape.job == ["sleep 1000"]);
             let object = lab.writer.put(&serde_json::to_vec(&order).unwrap()).unwrap().to_string();
             let state = lab.writer.store().dir().to_str().unwrap().to_owned();
             let words = [env!("CARGO_BIN_EXE_agent-keeper"), "pane", &object, &state];
