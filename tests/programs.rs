@@ -422,21 +422,23 @@ fn a_dead_pane_is_dead_again_in_the_same_way() {
                 PaneStart { dead: Some(dead), scrollback: text_before, ..order(Program::Unknown, mode) };
             lab.open(&window, &["sleep", "1000"]);
             lab.raw.run(&["set-option", "-w", "-t", &window, "remain-on-exit", "on"]);
-            // tmux 3.3a forgets the status, one time in 60, when it kills what has hardly been started.
-            lab.runs(&window, |shape| shape.job == ["sleep 1000"]);
             let object = lab.writer.put(&serde_json::to_vec(&order).unwrap()).unwrap().to_string();
             let state = lab.writer.store().dir().to_str().unwrap().to_owned();
             let words = [env!("CARGO_BIN_EXE_agent-keeper"), "pane", &object, &state];
             let once = format!("{DIE_VARIABLE}=1");
             lab.raw.run(&[&["respawn-pane", "-k", "-t", &window, "-e", &once, "--"][..], &words].concat());
             let format = "#{pane_dead}:#{pane_dead_status}:#{pane_dead_signal}";
-            // Between the end of the output and that of the process, a pane is dead and has no status yet.
             until(&format!("{window} to be dead as {expected}"), || {
                 let seen = lab.raw.run(&["display-message", "-p", "-t", &window, format]);
+                if seen == "1::" {
+                    // Where it killed another process just before, tmux 3.3a sometimes misses the signal that
+                    // a child has ended, and leaves it a zombie until the next child ends.
+                    lab.raw.run(&["run-shell", "true"]);
+                }
                 seen == format!("1:{expected}")
             });
             let shown = lab.raw.text_of(&window);
-            assert!(shown.starts_with("what was printed\n"), "{shown}");
+            assert!(shown.starts_with("what was printed"), "{shown}");
             assert!(!shown.contains("restored"), "{shown}");
             if mode == StartMode::Ask {
                 // Somebody respawns it: it lives.

@@ -2,13 +2,14 @@
 
 use std::io::{self, Read, Write};
 
-use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 
 use crate::model::{ByteString, Job, Process};
 
 use super::pipeline;
 use super::runnable::Runnable;
 use super::say::say;
+use super::terminal::key_by_key;
 
 /// What somebody answered to "press Enter to run".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,14 +143,6 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// Returns terminal settings under which each key arrives at once, unechoed, and Ctrl-C is a key.
-fn key_by_key(mut settings: Termios) -> Termios {
-    settings.local_flags &= !(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG);
-    settings.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
-    settings.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
-    settings
-}
-
 /// Enter alone runs; Ctrl-C, Ctrl-D and the end of input do not. A line of text with an Enter behind it was
 /// meant for somebody else and decides nothing.
 fn read_answer(keys: &mut impl Read) -> Answer {
@@ -224,7 +217,7 @@ mod tests {
         let lines = Offer::new(&moved, &[]).lines("Run");
         assert_eq!((lines[1].as_str(), lines[3].as_str()), ("in /", "/gone/x is gone"));
         assert!(lines[2].starts_with("/gone/cat is gone; /"), "{lines:?}");
-        assert!(Offer::new(&[lost.clone()], &jobs[2..]).is_empty());
+        assert!(Offer::new(std::slice::from_ref(&lost), &jobs[2..]).is_empty());
         assert_eq!(Offer::new(&[lost], &jobs[2..]).announce(), Answer::Shell);
     }
 }

@@ -15,6 +15,7 @@ mod job;
 mod level;
 mod runnable;
 mod say;
+mod terminal;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -70,6 +71,7 @@ impl Restored<'_> {
         }
         if let Some(dead) = self.start.dead.filter(|_| std::env::var_os(DIE_VARIABLE).is_some()) {
             self.show_text();
+            terminal::wait_until_shown();
             return dead::end_as(dead);
         }
         if self.start.mode == StartMode::Ask && self.start.program.asks_before_start() {
