@@ -88,6 +88,20 @@ impl Lab {
         words.into()
     }
 
+    /// Returns the `sleep NUMBER` that belong to this server.
+    fn pids_of(&self, number: &str) -> Vec<u32> {
+        let proc = Proc::default();
+        let below = |pid: u32| {
+            let parents = std::iter::successors(Some(pid), |pid| Some(proc.stat(*pid).ok()?.parent));
+            parents.take(20).any(|pid| Some(pid) == self.raw.server_pid())
+        };
+        let all = proc.pids_of(nix::unistd::geteuid().as_raw()).into_iter();
+        let called = all.filter(|pid| {
+            proc.argv(*pid).is_ok_and(|argv| argv == ["sleep".into(), ByteString::from(number)])
+        });
+        called.filter(|pid| below(*pid)).collect()
+    }
+
     fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -239,6 +253,13 @@ fn shells_in_shells_come_back_in_one_another_with_their_jobs() {
     let job = ["sleep 1002", "cat 'a b' -"];
     let found = lab.runs("w", |shape| shape.is(&shells, &job, &["sleep 1001"]));
     assert!(same(&saved, &found), "{found:?}");
+    // What tmux ignores (SIGTTIN, SIGTTOU) is not ignored by a job of a shell.
+    let jobs = lab.pids_of("1001").into_iter().chain(lab.pids_of("1002"));
+    for status in jobs.map(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap()) {
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+        assert_eq!(ignored & (1 << 20 | 1 << 21), 0, "SIGTTIN or SIGTTOU is ignored: {status}");
+    }
     lab.raw.run(&["send-keys", "-t", "w", "C-c"]);
     lab.runs("w", |shape| shape.is(&shells, &[], &["sleep 1001"]));
     // Each is a shell of its own, in its directory, and the outer one comes when the inner one goes.

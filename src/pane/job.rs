@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -30,9 +31,10 @@ pub(super) fn run_in_background(job: &[Process]) {
 /// Gives the terminal to children in a process group of their own, waits until all have ended and takes it
 /// back. One that was killed has not put the terminal right, so that is done for it.
 pub(super) fn wait_in_foreground(children: &[Child]) {
+    let Some(group) = children.first().map(pid) else { return };
     let before = tcgetattr(io::stdin());
-    children.first().into_iter().for_each(|leader| give_terminal_to(pid(leader)));
-    let killed = children.iter().map(wait_for).fold(false, |any, killed| any | killed);
+    give_terminal_to(group);
+    let killed = wait_for_group(group);
     give_terminal_to(getpgrp());
     if let Ok(before) = before
         && killed
@@ -73,14 +75,17 @@ fn say_failure(process: &Process, error: &io::Error) {
     say(&format!("agent-keeper: cannot run {}: {error}", process.command_line()));
 }
 
-/// Waits until a process has ended and returns whether a signal did it. There is no prompt to come back to, so
-/// one that stops itself (Ctrl-Z) is woken again.
-fn wait_for(child: &Child) -> bool {
+/// Waits until all children of a group have ended and returns whether a signal did it to one of them. There is
+/// no prompt to come back to, so what stops itself (Ctrl-Z) is woken again; so is what wanted the terminal before
+/// it had it.
+fn wait_for_group(group: Pid) -> bool {
+    let mut killed = false;
     loop {
-        match waitpid(pid(child), Some(WaitPidFlag::WUNTRACED)) {
+        match waitpid(Pid::from_raw(-group.as_raw()), Some(WaitPidFlag::WUNTRACED)) {
             Ok(WaitStatus::Stopped(pid, _)) => drop(kill(pid, Signal::SIGCONT)),
-            Err(nix::errno::Errno::EINTR) => {}
-            ended => return matches!(ended, Ok(WaitStatus::Signaled(..))),
+            Ok(WaitStatus::Signaled(..)) => killed = true,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return killed,
         }
     }
 }

@@ -5,7 +5,9 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long tmux may take to read what a pane has printed.
 const SHOW_MAX: Duration = Duration::from_secs(10);
@@ -20,6 +22,18 @@ pub(super) fn key_by_key(mut settings: Termios) -> Termios {
     settings.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
     settings.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
     settings
+}
+
+/// Lets what is started from here be stopped when it uses a terminal that it has not got. tmux ignores SIGTTIN
+/// and SIGTTOU, and so does every process of a pane until a shell puts it right: a job would get an error
+/// (EIO) instead. What an exec finds handled it sets to its default (execve(2)), so they are handled here.
+pub(super) fn heed_job_control() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let _inside = runtime.enter();
+    for number in [Signal::SIGTTIN, Signal::SIGTTOU] {
+        // The handler stays for the life of this process.
+        let _ = signal(SignalKind::from_raw(number as i32));
+    }
 }
 
 /// Waits until tmux has read everything that was printed. When the process that a terminal belongs to ends, the
