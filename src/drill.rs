@@ -14,6 +14,7 @@ use crate::model::{
     ServerId, Session, SessionId, Snapshot, StartMode, Window, WindowId,
 };
 use crate::proc::Proc;
+use crate::restore::approved::Approved;
 use crate::restore::compare::{Comparison, Difference, compare};
 use crate::restore::execute::{Executor, Report};
 use crate::restore::plan::{Selection, plan};
@@ -110,7 +111,14 @@ impl Drillmaster<'_> {
             return Ok((Report::default(), Comparison::default()));
         };
         self.match_numbering(snapshot, tmux).await?;
-        let executor = Executor { tmux, store: writer, program: self.program, mode: StartMode::Hold };
+        let approved = Approved::none();
+        let executor = Executor {
+            tmux,
+            store: writer,
+            program: self.program,
+            mode: StartMode::Hold,
+            approved: &approved,
+        };
         let report = executor.execute(&plan).await;
         let comparison = settle(snapshot, writer.store(), tmux).await?;
         Ok((report, comparison))

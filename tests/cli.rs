@@ -446,9 +446,10 @@ fn a_dry_run_says_what_the_restore_then_does_and_changes_nothing() {
     keeper.start_watching();
     keeper.tmux.run(&["new-session", "-d", "-s", "web"]);
     keeper.tmux.run(&["split-window", "-d", "-t", "web", "sleep", "4321"]);
-    keeper.tmux.run(&["new-session", "-d", "-s", "agents"]);
-    keeper.saved("the program", |snapshot| {
-        snapshot["server"]["sessions"].as_array().unwrap().len() == 2 && snapshot.to_string().contains("4321")
+    keeper.tmux.run(&["new-session", "-d", "-s", "agents", "tail", "-f", "/dev/null"]);
+    keeper.saved("the programs", |snapshot| {
+        let text = snapshot.to_string();
+        text.contains("4321") && text.contains("\"tail\",\"-f\"")
     });
     keeper.tmux.kill_server_hard();
     until("an empty server", || keeper.state() == "watching" && keeper.tmux.server_pid().is_some());
@@ -458,14 +459,20 @@ fn a_dry_run_says_what_the_restore_then_does_and_changes_nothing() {
         &keeper,
         &["restore", "--dry-run"],
         0,
-        &["would restore", "web: 1 window, 2 panes", "waits for Enter: sleep 4321"],
+        &[
+            "would restore",
+            "web: 1 window, 2 panes",
+            "waits for Enter: sleep 4321",
+            "agents:0.0 runs: tail -f /dev/null",
+        ],
     );
     assert_eq!((files(&keeper.store_dir()), keeper.tmux.server_pid()), before);
     assert!(keeper.tmux.sessions().is_empty());
     let done = json(&ctl(&keeper, &["restore", "--json"], 0, &[]));
     let steps = |document: &Value| -> Vec<(Value, Value)> {
         let rows = document["sessions"].as_array().unwrap().iter();
-        rows.map(|row| (row["session"].clone(), row["waiting"].clone())).collect()
+        rows.map(|row| (row["session"].clone(), [&row["waiting"], &row["running"]].map(Value::clone).into()))
+            .collect()
     };
     assert_eq!(steps(&plan), steps(&done));
     assert!(done["sessions"].as_array().unwrap().iter().all(|row| row["result"] == "restored"), "{done}");

@@ -7,7 +7,8 @@ use zbus::Variant;
 
 use crate::model::{Generation, PaneId, Server, Snapshot};
 use crate::proc::Proc;
-use crate::restore::plan::{Plan, Selection, SelectionError, Waiting, plan};
+use crate::restore::approved::Approved;
+use crate::restore::plan::{Plan, Programs, Selection, SelectionError, Started, plan};
 use crate::restore::selection::is_held;
 use crate::similar::nearest;
 use crate::tmux::TmuxError;
@@ -53,7 +54,9 @@ struct Row {
     result: String,
     detail: String,
     /// Programs that wait, or would wait, for Enter.
-    waiting: Vec<Waiting>,
+    waiting: Vec<Started>,
+    /// Programs that start by themselves, because they are approved.
+    running: Vec<Started>,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,7 +82,11 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     };
     let live = live_server(context).await?;
     let plan = plan(generation, &snapshot, live.as_ref(), &selection).map_err(hinted)?;
-    let rows = if arguments.dry_run { planned(&plan) } else { carry_out(context, &plan, &selection).await? };
+    let approved = context.settings()?.approved;
+    let rows = match arguments.dry_run {
+        true => planned(&plan, &approved),
+        false => carry_out(context, &plan, &selection, &approved).await?,
+    };
     report(context, generation, arguments, rows, lost_texts(context, &plan, &snapshot)?)
 }
 
@@ -156,18 +163,19 @@ pub async fn live_server(context: &Context) -> Result<Option<Server>, CliError> 
     }
 }
 
-fn planned(plan: &Plan) -> Vec<Row> {
-    let waiting = plan.waiting();
+fn planned(plan: &Plan, approved: &Approved) -> Vec<Row> {
+    let programs = plan.programs(approved);
     let steps = plan.steps.iter().map(|step| {
-        let own = waiting.iter().filter(|waiting| waiting.session == step.session.name).cloned();
-        Row {
-            session: step.session.name.clone(),
-            result: "restore".to_owned(),
-            detail: step.in_words(),
-            waiting: own.collect(),
-        }
+        let Programs { running, waiting } = programs_of(&programs, &step.session.name);
+        let detail = step.in_words();
+        Row { session: step.session.name.clone(), result: "restore".to_owned(), detail, waiting, running }
     });
     steps.chain(skipped(plan)).collect()
+}
+
+fn programs_of(all: &Programs, session: &str) -> Programs {
+    let own = |list: &[Started]| list.iter().filter(|started| started.session == session).cloned().collect();
+    Programs { running: own(&all.running), waiting: own(&all.waiting) }
 }
 
 fn skipped(plan: &Plan) -> impl Iterator<Item = Row> + '_ {
@@ -176,11 +184,17 @@ fn skipped(plan: &Plan) -> impl Iterator<Item = Row> + '_ {
         result: "skipped".to_owned(),
         detail: skip.why.sentence(),
         waiting: Vec::new(),
+        running: Vec::new(),
     })
 }
 
 /// The daemon does it, so that it does not save what is half there.
-async fn carry_out(context: &Context, shown: &Plan, selection: &Selection) -> Result<Vec<Row>, CliError> {
+async fn carry_out(
+    context: &Context,
+    shown: &Plan,
+    selection: &Selection,
+    approved: &Approved,
+) -> Result<Vec<Row>, CliError> {
     let keeper = context.keeper().await?;
     let mut options = HashMap::from([
         ("sessions", Variant::from(&selection.sessions)),
@@ -188,13 +202,13 @@ async fn carry_out(context: &Context, shown: &Plan, selection: &Selection) -> Re
     ]);
     options.extend(selection.rename.as_ref().map(|name| ("name", Variant::from(name))));
     let rows = keeper.restore_selected(shown.generation, options).await?;
-    let waiting = shown.waiting();
+    let programs = shown.programs(approved);
     Ok(rows
         .into_iter()
         .map(|(session, result, detail)| {
-            let own =
-                waiting.iter().filter(|waiting| result != "skipped" && waiting.session == session).cloned();
-            Row { waiting: own.collect(), session, result, detail }
+            let made =
+                if result == "skipped" { Programs::default() } else { programs_of(&programs, &session) };
+            Row { waiting: made.waiting, running: made.running, session, result, detail }
         })
         .collect())
 }
@@ -261,7 +275,10 @@ fn lines(row: &Row) -> String {
         true => paragraph(&head, used, &detail),
         false => format!("{head}\n{}", paragraph("    ", 4, &detail)),
     };
-    for Waiting { place, command, .. } in &row.waiting {
+    for Started { place, command, .. } in &row.running {
+        out.push_str(&paragraph("    ", 6, &printable(&format!("{place} runs: {command}"))));
+    }
+    for Started { place, command, .. } in &row.waiting {
         out.push_str(&paragraph("    ", 6, &printable(&format!("{place} waits for Enter: {command}"))));
     }
     out

@@ -163,7 +163,7 @@ mod tests {
             ),
             (
                 "[restore]\nfuond = true\n",
-                "DIR/config.toml:2:1: unknown field `fuond`, expected `auto`; did you mean tmux.found?",
+                "DIR/config.toml:2:1: unknown field `fuond`, expected `auto` or `approved`; did you mean tmux.found?",
             ),
             (
                 "intervall = 3\n",
@@ -184,6 +184,10 @@ mod tests {
             (
                 "[snapshot]\nscrollback_lines = 60000\n",
                 "in the configuration below DIR: snapshot.scrollback_lines must be 0 to 50000, not 60000",
+            ),
+            (
+                "[restore]\napproved = [\"top\", \"'\"]\n",
+                "in the configuration below DIR: restore.approved: \"'\" is no command",
             ),
             (
                 "[tmux]\nsocket_name = \"a/b\"\n",

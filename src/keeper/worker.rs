@@ -195,8 +195,13 @@ impl Worker {
         for skip in &plan.skips {
             info!(session = skip.session, "not restored: {}", skip.why.sentence());
         }
-        let executor =
-            Executor { tmux: &self.tmux, store: &self.writer, program: &self.program, mode: StartMode::Ask };
+        let executor = Executor {
+            tmux: &self.tmux,
+            store: &self.writer,
+            program: &self.program,
+            mode: StartMode::Ask,
+            approved: &self.settings.approved,
+        };
         let report = executor.execute(plan).await;
         self.say_lost_texts(plan.generation).await;
         for (session, outcome) in &report.sessions {

@@ -193,19 +193,29 @@ fn compare_pane(to: &mut Comparison, place: &str, saved: &Pane, found: &Pane) {
     to.check(place, "program", &essence(&saved.program), &essence(&found.program));
 }
 
-/// What of a program must be the same: which executables with which arguments. That the directory of a
-/// foreground job is its shell's is not worth a difference.
-fn essence(program: &Program) -> Vec<(&ByteString, &[ByteString])> {
+/// What of a program must be the same: which executables with which arguments, in which jobs. That the
+/// directory of a foreground job is its shell's is not worth a difference, and a stopped job is named, not
+/// started.
+fn essence(program: &Program) -> Vec<Vec<(&ByteString, &[ByteString])>> {
     let own = match program {
-        Program::Shell { shell, .. } => Some(shell),
-        Program::Command { process } => Some(process),
-        Program::Unknown => None,
+        Program::Shell { shell, nested, .. } => std::iter::once(shell).chain(nested).collect(),
+        Program::Command { .. } | Program::Unknown => Vec::new(),
     };
-    let job: &[Process] = match program {
-        Program::Shell { job, .. } => job,
+    let job: Vec<&Process> = match program {
+        Program::Shell { job, .. } => job.iter().collect(),
+        Program::Command { process } => vec![process],
+        Program::Unknown => Vec::new(),
+    };
+    let background = match program {
+        Program::Shell { background, .. } => background.as_slice(),
         _ => &[],
     };
-    own.into_iter().chain(job).map(|process| (&process.exe, process.argv.as_slice())).collect()
+    let background = background.iter().filter(|job| !job.stopped).map(|job| job.processes.iter().collect());
+    [own, job].into_iter().chain(background).map(all_words).collect()
+}
+
+fn all_words(processes: Vec<&Process>) -> Vec<(&ByteString, &[ByteString])> {
+    processes.into_iter().map(|process| (&process.exe, process.argv.as_slice())).collect()
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::tmux::escape::{counted, unvis};
 use crate::tmux::version::Version;
 use crate::tmux::{Tmux, TmuxError};
 
+use super::approved::Approved;
 use super::plan::{Plan, Step, Target};
 use settings::comes_before_panes;
 
@@ -84,8 +85,10 @@ pub struct Executor<'a> {
     pub store: &'a Writer,
     /// The `agent-keeper` program, which each pane starts with.
     pub program: &'a Path,
-    /// What panes do with the programs that ran in them.
+    /// What panes do with the programs that ran in them, unless they are approved.
     pub mode: StartMode,
+    /// What panes start without asking.
+    pub approved: &'a Approved,
 }
 
 impl Executor<'_> {
@@ -433,7 +436,8 @@ impl Run<'_> {
             directory: pane.directory.clone(),
             scrollback: pane.scrollback.clone(),
             program: pane.program.clone(),
-            mode: self.executor.mode,
+            mode: self.executor.approved.mode(self.executor.mode, &pane.program),
+            dead: pane.dead,
         };
         Ok(self.executor.store.put(&serde_json::to_vec(&start)?)?)
     }

@@ -5,9 +5,10 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Closed, Generation, Server, Session, Snapshot, Window, plural};
+use crate::model::{Closed, Generation, Pane, Server, Session, Snapshot, Window, plural};
 use crate::pane::what_runs;
 
+use super::approved::Approved;
 use super::selection::{Wanted, check_name, wanted};
 
 pub use super::selection::{Selection, SelectionError};
@@ -287,32 +288,52 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// Returns the programs that will wait for Enter.
-    pub fn waiting(&self) -> Vec<Waiting> {
+    /// Returns the programs besides shells that panes will have: those that start by themselves, and those that
+    /// will wait for Enter.
+    pub fn programs(&self, approved: &Approved) -> Programs {
         let own = self.steps.iter().filter(|step| !matches!(step.target, Target::Sharing(_)));
-        own.flat_map(|step| step.session.windows.iter().map(|window| (&step.session, window)))
-            .flat_map(|(session, window)| waiting_in(session, window))
-            .collect()
+        let windows = own.flat_map(|step| step.session.windows.iter().map(|window| (&step.session, window)));
+        let panes =
+            windows.flat_map(|(session, window)| window.panes.iter().map(move |p| (session, window, p)));
+        let mut programs = Programs::default();
+        for (session, window, pane) in panes.filter(|(.., pane)| pane.program.asks_before_start()) {
+            let runs = approved.covers(&pane.program);
+            let list = if runs { &mut programs.running } else { &mut programs.waiting };
+            list.push(Started::of(session, window, pane));
+        }
+        programs
     }
 }
 
-/// A program that will wait for Enter.
+/// The programs besides shells that the panes of a plan will have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// What starts by itself, because all of it is approved.
+    pub running: Vec<Started>,
+    /// What waits for Enter.
+    pub waiting: Vec<Started>,
+}
+
+/// What a pane will have besides shells.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Waiting {
+pub struct Started {
     /// In which session.
     pub session: String,
     /// Where, as tmux targets are written.
     pub place: String,
-    /// The program, as a person would type it.
+    /// The program, as a person would type it; with those in the background behind it.
     pub command: String,
 }
 
-fn waiting_in<'a>(session: &'a Session, window: &'a Window) -> impl Iterator<Item = Waiting> + 'a {
-    window.panes.iter().filter(|pane| pane.program.asks_before_start()).map(move |pane| Waiting {
-        session: session.name.clone(),
-        place: format!("{}:{}.{}", session.name, window.index, pane.index),
-        command: crate::pane::pipeline(pane.program.foreground()),
-    })
+impl Started {
+    fn of(session: &Session, window: &Window, pane: &Pane) -> Self {
+        let jobs: Vec<String> = pane.program.to_be_started().map(crate::pane::pipeline).collect();
+        Self {
+            session: session.name.clone(),
+            place: format!("{}:{}.{}", session.name, window.index, pane.index),
+            command: jobs.join("; "),
+        }
+    }
 }
 
 /// Returns the generation's sessions without those that the user had closed, for a restore that nobody

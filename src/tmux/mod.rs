@@ -10,8 +10,10 @@ pub mod escape;
 pub mod found;
 pub mod layout;
 pub mod observe;
+mod program;
 mod query;
 pub mod server;
+mod shell;
 pub mod variables;
 pub mod version;
 

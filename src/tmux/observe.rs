@@ -3,13 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use crate::model::{
-    ByteString, Dead, ObjectId, Pane, PaneId, PaneStart, Process, Program, Scrollback, Server, ServerId,
-    Session, SessionId, Window, start_object,
-};
+use crate::model::{Dead, ObjectId, Pane, PaneId, PaneStart, Server, ServerId, Session, SessionId, Window};
 use crate::proc::Proc;
 
 use super::details::{Details, Known, Section};
+use super::program::Programs;
 use super::query::{self, Answer, PaneRow, ParseError, SessionRow};
 use super::server::{Tmux, TmuxError};
 use super::variables;
@@ -96,7 +94,8 @@ pub async fn observe_again(
     let id = ServerId { boot: proc.boot_id(), pid, start_ticks: stat.start_ticks };
     let server_argv = proc.argv(pid).unwrap_or_default();
     let details = known.get(tmux, &id, &answer.version, sections(&answer)).await?;
-    Ok(Builder { proc, find_start, socket: tmux.socket(), server_argv, details }.observation(id, answer))
+    let programs = Programs { proc, find_start, server_argv };
+    Ok(Builder { programs, socket: tmux.socket(), details }.observation(id, answer))
 }
 
 /// Returns the places that may have options of their own; a linked window counts once.
@@ -115,11 +114,8 @@ fn sections(answer: &Answer) -> Vec<Section> {
 }
 
 struct Builder<'a> {
-    proc: &'a Proc,
-    find_start: FindStart<'a>,
+    programs: Programs<'a>,
     socket: &'a Path,
-    /// The server's own arguments: a pane's process that has them has been forked and not executed yet.
-    server_argv: Vec<ByteString>,
     details: &'a Details,
 }
 
@@ -209,7 +205,7 @@ impl Builder<'_> {
     }
 
     fn pane(&self, row: &PaneRow) -> (Pane, Vitals) {
-        let seen = self.look(row);
+        let seen = self.programs.look(row);
         let output = OutputMark { history: row.history, cursor: row.cursor, activity: row.window.activity };
         let pane = Pane {
             id: row.id,
@@ -232,66 +228,6 @@ impl Builder<'_> {
         };
         (pane, vitals)
     }
-
-    /// Looks at the processes of a pane.
-    fn look(&self, row: &PaneRow) -> Seen {
-        if row.dead || row.pid == 0 {
-            return Seen::default();
-        }
-        let Some(root) = self.proc.process(row.pid).ok().filter(|root| root.argv != self.server_argv) else {
-            return Seen::default();
-        };
-        let job = self.foreground_job(row.pid);
-        let directory = Some(root.directory.clone());
-        let restored = start_object(&root.argv).and_then(|id| Some((id, (self.find_start)(id)?)));
-        match restored {
-            // What waits is what was saved: its own text and its own program, not the question.
-            Some((id, start)) if job.is_empty() => {
-                Seen { directory, program: start.program, scrollback: start.scrollback, start: Some(id) }
-            }
-            Some((_, start)) => Seen { directory, program: with_job(start.program, job), ..Seen::default() },
-            None if is_shell(&root) => {
-                Seen { directory, program: Program::shell(root, job), ..Seen::default() }
-            }
-            None => Seen { directory, program: Program::Command { process: root }, ..Seen::default() },
-        }
-    }
-
-    /// Returns what a pane's own process runs in the foreground, from left to right; nothing when that
-    /// process has the terminal itself.
-    fn foreground_job(&self, pid: u32) -> Vec<Process> {
-        let Ok(stat) = self.proc.stat(pid) else {
-            return Vec::new();
-        };
-        if stat.foreground_group <= 0 || stat.foreground_group == stat.process_group {
-            return Vec::new();
-        }
-        let mut members = self.proc.children_in_group(pid, stat.foreground_group);
-        if members.is_empty() {
-            members.extend(u32::try_from(stat.foreground_group));
-        }
-        members.into_iter().filter_map(|pid| self.proc.process(pid).ok()).collect()
-    }
-}
-
-struct Seen {
-    directory: Option<ByteString>,
-    program: Program,
-    scrollback: Scrollback,
-    start: Option<ObjectId>,
-}
-
-impl Default for Seen {
-    fn default() -> Self {
-        Self { directory: None, program: Program::Unknown, scrollback: Scrollback::default(), start: None }
-    }
-}
-
-fn with_job(saved: Program, job: Vec<Process>) -> Program {
-    match saved {
-        Program::Shell { shell, .. } => Program::shell(shell, job),
-        other => other,
-    }
 }
 
 /// tmux remembers a group when one session is left of it; it shares its windows with nobody.
@@ -311,66 +247,4 @@ fn dead(row: &PaneRow) -> Option<Dead> {
 
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The names of programs that are interactive shells when they are called without a script.
-const SHELLS: [&str; 16] = [
-    "ash", "bash", "csh", "dash", "elvish", "fish", "ksh", "ksh93", "mksh", "nu", "osh", "rbash", "sh",
-    "tcsh", "xonsh", "zsh",
-];
-
-/// Returns whether a process is an interactive shell: a shell by name, called with nothing but options,
-/// none of which makes it run a command (`-c`) or read one from elsewhere.
-fn is_shell(process: &Process) -> bool {
-    let Some((name, arguments)) = process.argv.split_first() else {
-        return false;
-    };
-    let name = name.base_name();
-    let name = name.strip_prefix(b"-").unwrap_or(name);
-    let runs_something = |argument: &ByteString| match argument.as_bytes() {
-        [b'-', b'-', ..] => false,
-        [b'-', flags @ ..] => flags.contains(&b'c'),
-        _ => true,
-    };
-    SHELLS.iter().any(|shell| shell.as_bytes() == name) && !arguments.iter().any(runs_something)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn process(argv: &[&str]) -> Process {
-        Process {
-            exe: "/bin/x".into(),
-            argv: argv.iter().map(|word| ByteString::from(*word)).collect(),
-            directory: "/".into(),
-        }
-    }
-
-    #[test]
-    fn a_shell_is_one_that_waits_for_commands() {
-        let shells: [&[&str]; 6] = [
-            &["-bash"],
-            &["bash"],
-            &["/usr/bin/zsh", "-l"],
-            &["bash", "--login", "-i"],
-            &["-fish"],
-            &["sh", "-i"],
-        ];
-        let others: [&[&str]; 7] = [
-            &["bash", "-c", "sleep 1"],
-            &["sh", "-lc", "x"],
-            &["bash", "script.sh"],
-            &["vim"],
-            &["bashful"],
-            &["--"],
-            &[],
-        ];
-        for argv in shells {
-            assert!(is_shell(&process(argv)), "{argv:?}");
-        }
-        for argv in others {
-            assert!(!is_shell(&process(argv)), "{argv:?}");
-        }
-    }
 }

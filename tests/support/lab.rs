@@ -5,6 +5,7 @@ use std::path::Path;
 use agent_keeper::environment::{Login, scrub};
 use agent_keeper::model::{Program, Reason, Server, Snapshot, StartMode};
 use agent_keeper::proc::Proc;
+use agent_keeper::restore::approved::Approved;
 use agent_keeper::restore::compare::compare;
 use agent_keeper::restore::execute::Executor;
 use agent_keeper::restore::plan::{Selection, plan};
@@ -86,7 +87,8 @@ impl Lab {
         let plan_once = plan(1, &snapshot, Some(&self.observe().server), &everything).unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_agent-keeper"));
         let tmux = self.tmux();
-        let executor = Executor { tmux: &tmux, store: &self.writer, program, mode };
+        let approved = Approved::none();
+        let executor = Executor { tmux: &tmux, store: &self.writer, program, mode, approved: &approved };
         let report = self.runtime.block_on(executor.execute(&plan_once));
         assert!(report.complete(), "{report:?}");
         // The panes' processes need a moment to get where they shall be.

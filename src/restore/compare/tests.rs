@@ -2,7 +2,7 @@
 
 use super::*;
 
-use crate::model::{Scrollback, sample};
+use crate::model::{Job, Scrollback, sample};
 use crate::tmux::layout::sealed;
 
 type Change = fn(&mut Server);
@@ -35,7 +35,7 @@ fn a_server_is_like_itself() {
 
 #[test]
 fn every_field_that_differs_alone_is_named_and_costs_something() {
-    let changes: [(&str, &str, Change); 18] = [
+    let changes: [(&str, &str, Change); 20] = [
         ("web", "directory", |s| s.sessions[0].directory = "/tmp".into()),
         ("web", "group", |s| s.sessions[0].group = Some("g".to_owned())),
         ("web", "active window", |s| s.sessions[0].active_window = 2),
@@ -59,6 +59,14 @@ fn every_field_that_differs_alone_is_named_and_costs_something() {
             let shell = sample::process(&["bash"]);
             window(s).panes[1].program = Program::shell(shell, Vec::new());
         }),
+        ("web:2.1", "program", |s| {
+            let Program::Shell { nested, .. } = &mut window(s).panes[1].program else { unreachable!() };
+            nested.push(sample::process(&["sh"]));
+        }),
+        ("web:2.1", "program", |s| {
+            let Program::Shell { background, .. } = &mut window(s).panes[1].program else { unreachable!() };
+            background.push(Job { processes: vec![sample::process(&["make"])], stopped: false });
+        }),
         ("web:9", "window", |s| s.sessions[0].windows.push(sample::window(9, 9, vec![sample::pane(9, 0)]))),
     ];
     for (place, field, change) in changes {
@@ -71,6 +79,14 @@ fn every_field_that_differs_alone_is_named_and_costs_something() {
         assert!(comparison.score() < 100, "{place} {field}");
         assert_ne!(comparison.differences[0].saved, comparison.differences[0].found);
     }
+}
+
+#[test]
+fn a_stopped_job_need_not_be_there() {
+    let mut found = saved();
+    let Program::Shell { background, .. } = &mut window(&mut found).panes[1].program else { unreachable!() };
+    background.push(Job { processes: vec![sample::process(&["vim"])], stopped: true });
+    assert_eq!(compare(&found, &saved()).score(), 100);
 }
 
 #[test]

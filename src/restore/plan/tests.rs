@@ -130,9 +130,16 @@ fn what_waits_for_enter_is_told_once_and_as_it_would_be_typed() {
         session.group = Some("g".to_owned());
         session.windows = vec![sample::window(0, 3, panes.clone())];
     }
-    let waiting = plan_unasked(7, &saved, None).waiting();
-    let told: Vec<String> = waiting.iter().map(|one| format!("{} {}", one.place, one.command)).collect();
-    assert_eq!(told, ["it's: x:3.0 make '-j 2' | less", "it's: x:3.2 vim 'a file'"]);
+    let plan = plan_unasked(7, &saved, None);
+    let told = |list: Vec<Started>| -> Vec<String> {
+        list.iter().map(|one| format!("{} {}", one.place, one.command)).collect()
+    };
+    let programs = plan.programs(&Approved::none());
+    assert_eq!(told(programs.waiting), ["it's: x:3.0 make '-j 2' | less", "it's: x:3.2 vim 'a file'"]);
+    assert!(programs.running.is_empty());
+    let programs = plan.programs(&Approved::parse(&["vim"]).unwrap());
+    assert_eq!(told(programs.waiting), ["it's: x:3.0 make '-j 2' | less"]);
+    assert_eq!(told(programs.running), ["it's: x:3.2 vim 'a file'"]);
 }
 
 fn names() -> impl Strategy<Value = Vec<&'static str>> {

@@ -131,7 +131,7 @@ fn a_restore_that_is_not_complete_does_not_become_what_the_next_one_starts_from(
     let report = |failed: &str| {
         let mut sessions = vec![("a".to_owned(), Outcome::Restored), ("b".to_owned(), Outcome::Restored)];
         sessions.push(("c".to_owned(), Outcome::Failed(failed.to_owned())));
-        Event::Restored(2, Report { sessions })
+        Event::Restored(2, Report { sessions, notes: Vec::new() })
     };
     let partly = vec![
         (60, report("disk full"), "look"),
