@@ -3,6 +3,7 @@
 //! We are an ordinary client: one short-lived `tmux` process per question, the path that every status
 //! script takes. A control-mode client would have to sit in a session, where the user would see it.
 
+pub mod arrange;
 pub mod capture;
 pub mod command;
 pub mod escape;

@@ -278,7 +278,7 @@ fn lossy(bytes: &[u8]) -> String {
 }
 
 /// The names of programs that are interactive shells when they are called without a script.
-const SHELLS: [&str; 16] = [
+pub(crate) const SHELLS: [&str; 16] = [
     "ash", "bash", "csh", "dash", "elvish", "fish", "ksh", "ksh93", "mksh", "nu", "osh", "rbash", "sh",
     "tcsh", "xonsh", "zsh",
 ];
