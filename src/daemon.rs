@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
@@ -150,7 +151,7 @@ fn run(arguments: &Arguments) -> Result<(), DaemonError> {
     logging::start(arguments.log);
     let places = Places::find()?;
     let settings = arguments.socket.over(config::load(&places.config)?);
-    let writer = Writer::open(&places.state)?;
+    let writer = Arc::new(Writer::open(&places.state)?);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::Runtime)?;
     let program = own_program().map_err(DaemonError::Runtime)?;

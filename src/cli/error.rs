@@ -5,7 +5,8 @@ use std::fmt;
 use crate::config::ConfigError;
 use crate::dbus::client::ConnectError;
 use crate::place::PlaceError;
-use crate::store::{Flaw, StoreError};
+use crate::store::carry::CarryError;
+use crate::store::{Flaw, Kept, StoreError};
 use crate::tmux::TmuxError;
 use crate::tmux::observe::ObserveError;
 
@@ -91,7 +92,26 @@ impl From<StoreError> for CliError {
             StoreError::Io { .. } | StoreError::Place(_) => {
                 Self::failed(error).hint("what is wrong there: keeperctl doctor")
             }
+            StoreError::Kept { generation, why: Kept::Pinned } => {
+                Self::failed(error).hint(format!("let it go: keeperctl snapshot unpin {generation}"))
+            }
+            StoreError::Kept { why: Kept::Newest, .. } => {
+                Self::failed(error).hint("take a newer one first: keeperctl snapshot take")
+            }
+            StoreError::Kept { why: Kept::Newer, .. } => Self::failed(error).hint(NEWER),
             StoreError::Locked { .. } => Self::failed(error).hint("what it does: keeperctl status"),
+        }
+    }
+}
+
+impl From<CarryError> for CliError {
+    fn from(error: CarryError) -> Self {
+        match error {
+            CarryError::Store(error) => error.into(),
+            CarryError::NewerFile { .. } | CarryError::NewerGeneration { .. } => {
+                Self::failed(error).hint("install the newer agent-keeper to use it")
+            }
+            _ => Self::failed(error),
         }
     }
 }

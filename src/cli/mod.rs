@@ -13,9 +13,11 @@ use crate::socket::{self, SocketArguments};
 use crate::store::Store;
 use crate::tmux::Tmux;
 
+mod adopt;
 mod doctor;
 mod drill;
 mod error;
+mod hand;
 mod output;
 mod restore;
 mod setup;
@@ -24,6 +26,7 @@ mod status;
 mod tree;
 mod uninstall;
 
+pub use adopt::adopt;
 pub use error::{CliError, Exit};
 
 /// Keep tmux and the agents in it alive, and bring them back

@@ -48,6 +48,8 @@ struct Document {
     generation: Generation,
     dry_run: bool,
     sessions: Vec<Row>,
+    /// Panes whose text cannot be read whole.
+    lost: Vec<String>,
 }
 
 /// Brings back.
@@ -61,7 +63,18 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     let plan = plan(generation, &snapshot, live.as_ref(), &selection)
         .map_err(|unknown| CliError::failed(unknown).hint("what others hold: keeperctl snapshot list"))?;
     let rows = if arguments.dry_run { planned(&plan) } else { carry_out(context, &plan, &selection).await? };
-    report(context, generation, arguments, rows)
+    report(context, generation, arguments, rows, lost_texts(context, &plan, &snapshot)?)
+}
+
+/// Returns the panes of the plan whose text is damaged in the store. They come back without it.
+fn lost_texts(context: &Context, plan: &Plan, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
+    let lost = context.store()?.lost_texts(snapshot).into_iter().map(|lost| lost.place);
+    // No session is called with a colon in it (tmux replaces them: session_check_name, session.c).
+    let made = |place: &String| {
+        let session = place.split(':').next();
+        plan.steps.iter().any(|step| session == Some(&step.session.name))
+    };
+    Ok(lost.filter(made).collect())
 }
 
 /// Returns the newest snapshot that holds sessions of these names, or any.
@@ -140,12 +153,20 @@ fn report(
     generation: Generation,
     arguments: &Arguments,
     rows: Vec<Row>,
+    lost: Vec<String>,
 ) -> Result<Exit, CliError> {
     let dry_run = arguments.dry_run;
-    let exit = exit(&rows, !arguments.sessions.is_empty());
+    let exit = match exit(&rows, !arguments.sessions.is_empty()) {
+        Exit::Done if !lost.is_empty() => Exit::Partly,
+        exit => exit,
+    };
+    if !lost.is_empty() {
+        note(&printable(&format!("the text of these panes is damaged and not whole: {}", lost.join(", "))));
+        note("  what is damaged, and which snapshot is whole: keeperctl snapshot verify");
+    }
     let idle = rows.iter().all(|row| row.result == "skipped");
     if context.json {
-        print_json("keeperctl.restore/1", Document { generation, dry_run, sessions: rows })?;
+        print_json("keeperctl.restore/1", Document { generation, dry_run, sessions: rows, lost })?;
     } else {
         let title = if dry_run { "would restore from" } else { "restore from" };
         let mut out = format!("{title} snapshot {generation}\n");

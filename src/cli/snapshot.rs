@@ -1,17 +1,24 @@
-//! `keeperctl snapshot`: take, list and show generations.
+//! `keeperctl snapshot`: take, look at, keep, remove, check and carry generations. One file per command.
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::model::{Generation, Snapshot, describe_counts};
-use crate::store::retention::{KeepReason, Retention};
-use crate::store::{Entry, Store, StoreError, retention_of};
+use crate::model::{Generation, describe_counts};
 
-use super::output::{BAD, DIM, NAME, ago, columns, fit, note, pad, print, print_json, styled, width};
-use super::tree::{Marks, draw};
+use super::output::{print, print_json};
 use super::{CliError, Context, Exit};
+
+mod carry;
+mod list;
+mod pin;
+mod rm;
+mod show;
+mod verify;
+mod which;
+
+pub use which::{Which, newest};
 
 /// What to do with snapshots.
 #[derive(Debug, Subcommand)]
@@ -26,106 +33,62 @@ pub enum Command {
         #[arg(default_value = "latest", value_name = "SNAPSHOT")]
         which: Which,
     },
-}
-
-/// A generation as people name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// The newest one with sessions in it.
-    Latest,
-    /// The one with sessions in it before that.
-    Previous,
-    /// By its number.
-    Number(Generation),
-}
-
-impl std::str::FromStr for Which {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "latest" => Ok(Which::Latest),
-            "previous" => Ok(Which::Previous),
-            number => number.trim_start_matches('#').parse().map(Which::Number).map_err(|_| {
-                "a number from \"keeperctl snapshot list\", \"latest\" or \"previous\" was expected"
-                    .to_owned()
-            }),
-        }
-    }
-}
-
-impl Which {
-    /// Finds the generation and reads it.
-    pub fn load(self, context: &Context) -> Result<(Generation, Snapshot), CliError> {
-        let store = context.store()?;
-        match self {
-            Which::Number(generation) => Ok((generation, store.load(generation)?)),
-            Which::Latest => newest(&store, |_| true)?.ok_or_else(|| {
-                CliError::failed(anyhow::Error::msg("no snapshot has been taken yet"))
-                    .hint("the keeper takes one as soon as there is a session; does it run? keeperctl status")
-            }),
-            Which::Previous => previous(&store)?.ok_or_else(|| {
-                let message = "there is no snapshot before the latest one";
-                CliError::failed(anyhow::Error::msg(message)).hint("what there is: keeperctl snapshot list")
-            }),
-        }
-    }
-}
-
-fn previous(store: &Store) -> Result<Option<(Generation, Snapshot)>, CliError> {
-    let mut met = 0;
-    newest(store, |_| {
-        met += 1;
-        met == 2
-    })
-}
-
-/// Returns the newest snapshot that has sessions and is a wanted one. What cannot be read is passed over and
-/// said; where there is nothing else, that is the error.
-pub fn newest(
-    store: &Store,
-    mut wanted: impl FnMut(&Snapshot) -> bool,
-) -> Result<Option<(Generation, Snapshot)>, CliError> {
-    let mut flaws = Vec::new();
-    for generation in store.numbers()?.into_iter().rev() {
-        match store.load(generation) {
-            Ok(snapshot) if snapshot.server.sessions.is_empty() => {}
-            Ok(snapshot) if !wanted(&snapshot) => {}
-            Ok(snapshot) => {
-                flaws.iter().for_each(|flaw| note(&format!("passed over: {flaw}")));
-                return Ok(Some((generation, snapshot)));
-            }
-            // Cleaned up a moment ago.
-            Err(StoreError::NoGeneration { .. }) => {}
-            Err(flaw) => flaws.push(flaw),
-        }
-    }
-    flaws.into_iter().next().map_or(Ok(None), |flaw| Err(flaw.into()))
-}
-
-/// One generation in a list.
-#[derive(Debug, Serialize)]
-struct Row {
-    generation: Generation,
-    file: String,
-    taken_at: Option<Timestamp>,
-    reason: Option<&'static str>,
-    sessions: Vec<String>,
-    windows: usize,
-    panes: usize,
-    bytes: u64,
-    /// Why it is kept.
-    kept: Vec<&'static str>,
-    /// What is wrong with it.
-    flaw: Option<String>,
+    /// Keep one for good, whatever else is cleaned up
+    Pin {
+        /// Its number, "latest" or "previous"
+        #[arg(value_name = "SNAPSHOT")]
+        which: Which,
+        /// What it is kept for
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true,
+            allow_hyphen_values = true
+        )]
+        note: String,
+    },
+    /// Let a pinned one go the way of the others
+    Unpin {
+        /// Its number
+        #[arg(value_name = "SNAPSHOT")]
+        which: Which,
+    },
+    /// Remove some, all that are named or none
+    Rm(rm::Arguments),
+    /// Read everything again and say what is damaged
+    Verify {
+        /// Only these: numbers, "latest" or "previous"
+        #[arg(value_name = "SNAPSHOT")]
+        which: Vec<Which>,
+    },
+    /// Write one with its texts to a file, for another host
+    Export {
+        /// Its number, "latest" or "previous"
+        #[arg(value_name = "SNAPSHOT")]
+        which: Which,
+        /// A file that is not there yet, or - for standard output
+        file: PathBuf,
+    },
+    /// Read one from a file that "snapshot export" has written
+    Import {
+        /// The file, or - for standard input
+        file: PathBuf,
+    },
 }
 
 /// Does it.
 pub async fn run(context: &Context, command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Take => take(context).await,
-        Command::List => list(context),
-        Command::Show { which } => show(context, which),
+        Command::List => list::run(context),
+        Command::Show { which } => show::run(context, which),
+        Command::Pin { which, note } => pin::pin(context, which, &note).await,
+        Command::Unpin { which } => pin::unpin(context, which).await,
+        Command::Rm(arguments) => rm::run(context, &arguments).await,
+        Command::Verify { which } => verify::run(context, &which),
+        Command::Export { which, file } => carry::export(context, which, &file),
+        Command::Import { file } => carry::import(context, &file).await,
     }
 }
 
@@ -142,134 +105,5 @@ async fn take(context: &Context) -> Result<Exit, CliError> {
         let counts = describe_counts(snapshot.server.counts());
         print(&format!("snapshot {generation}: {counts}\n"))?;
     }
-    Ok(Exit::Done)
-}
-
-fn list(context: &Context) -> Result<Exit, CliError> {
-    let entries = context.store()?.entries()?;
-    let reasons = retention_of(&entries, &Retention::default());
-    let rows: Vec<Row> = entries.iter().map(|entry| row(entry, &reasons)).collect();
-    let flawed = rows.iter().filter(|row| row.flaw.is_some()).count();
-    if context.json {
-        #[derive(Serialize)]
-        struct List {
-            snapshots: Vec<Row>,
-        }
-        print_json("keeperctl.snapshot.list/1", List { snapshots: rows })?;
-    } else if rows.is_empty() {
-        note("no snapshot yet; the keeper takes one as soon as there is a session");
-    } else {
-        print(&table(&rows))?;
-        say_flaws(&rows);
-    }
-    Ok(if flawed > 0 { Exit::Partly } else { Exit::Done })
-}
-
-/// The table has no room for the whole of it.
-fn say_flaws(rows: &[Row]) {
-    let flawed = rows.iter().filter_map(|row| Some((&row.file, row.flaw.as_ref()?)));
-    let lines: Vec<String> = flawed.map(|(file, flaw)| format!("{file}: {flaw}")).collect();
-    if !lines.is_empty() {
-        lines.iter().for_each(|line| note(line));
-        note("  these files are left as they are; the newest whole snapshot counts: keeperctl snapshot show");
-    }
-}
-
-fn row(entry: &Entry, reasons: &[(Generation, Vec<KeepReason>)]) -> Row {
-    let snapshot = entry.content.as_ref().ok();
-    let (_, windows, panes) = snapshot.map(|s| s.server.counts()).unwrap_or_default();
-    let kept = reasons.iter().find(|(generation, _)| *generation == entry.generation);
-    Row {
-        generation: entry.generation,
-        file: entry.path.display().to_string(),
-        taken_at: snapshot.map(|s| s.taken_at),
-        reason: snapshot.map(|s| s.reason.word()),
-        sessions: snapshot
-            .map(|s| s.server.sessions.iter().map(|s| s.name.clone()).collect())
-            .unwrap_or_default(),
-        windows,
-        panes,
-        bytes: entry.bytes,
-        kept: kept
-            .map(|(_, reasons)| reasons.iter().map(|reason| reason.word()).collect())
-            .unwrap_or_default(),
-        flaw: entry.content.as_ref().err().map(ToString::to_string),
-    }
-}
-
-/// The column headings, and whether the column holds numbers.
-const COLUMNS: [(&str, bool); 7] = [
-    ("#", true),
-    ("taken", false),
-    ("ago", true),
-    ("why", false),
-    ("win", true),
-    ("panes", true),
-    ("sessions", false),
-];
-
-fn table(rows: &[Row]) -> String {
-    let cells: Vec<[String; 7]> = rows.iter().map(row_cells).collect();
-    let widths: Vec<usize> = (0..COLUMNS.len())
-        .map(|at| cells.iter().map(|row| columns(&row[at])).chain([COLUMNS[at].0.len()]).max().unwrap_or(0))
-        .collect();
-    let head = COLUMNS.map(|(title, _)| title.to_owned());
-    let mut out = styled(DIM, table_line(&head, &widths)) + "\n";
-    for (row, cells) in rows.iter().zip(&cells) {
-        let line = table_line(cells, &widths);
-        out.push_str(&if row.flaw.is_some() { styled(BAD, line) } else { line });
-        out.push('\n');
-    }
-    out
-}
-
-fn table_line(cells: &[String; 7], widths: &[usize]) -> String {
-    let padded = cells.iter().zip(widths).zip(COLUMNS).map(|((cell, width), (_, number))| match number {
-        true => format!("{}{cell}", " ".repeat(width - columns(cell))),
-        false => pad(cell, *width),
-    });
-    fit(padded.collect::<Vec<_>>().join("  ").trim_end(), width())
-}
-
-fn row_cells(row: &Row) -> [String; 7] {
-    let taken = row.taken_at.map(|at| at.to_zoned(TimeZone::system()).strftime("%m-%d %H:%M:%S").to_string());
-    let age = row.taken_at.map(|at| ago(Timestamp::now().as_second() - at.as_second()));
-    let content = row.flaw.clone().unwrap_or_else(|| row.sessions.join(", "));
-    [
-        row.generation.to_string(),
-        taken.unwrap_or_default(),
-        age.unwrap_or_default(),
-        row.reason.unwrap_or("!").to_owned(),
-        row.windows.to_string(),
-        row.panes.to_string(),
-        content,
-    ]
-}
-
-fn show(context: &Context, which: Which) -> Result<Exit, CliError> {
-    let (generation, snapshot) = which.load(context)?;
-    if context.json {
-        #[derive(Serialize)]
-        struct Shown<'a> {
-            generation: Generation,
-            snapshot: &'a Snapshot,
-        }
-        print_json("keeperctl.snapshot.show/1", Shown { generation, snapshot: &snapshot })?;
-        return Ok(Exit::Done);
-    }
-    let taken = snapshot.taken_at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S");
-    let home = crate::place::home().ok();
-    let marks =
-        Marks { clients: &|_| 0, waits: &|_| false, home: home.as_deref().and_then(|home| home.to_str()) };
-    let lines: u64 = snapshot.server.panes().map(|(_, _, pane)| pane.scrollback.lines).sum();
-    let head = format!(
-        "{}  {taken} on {}, {}\n{}, {lines} lines of text, tmux {}\n",
-        styled(NAME, format!("snapshot {generation}")),
-        snapshot.host,
-        snapshot.reason.word(),
-        describe_counts(snapshot.server.counts()),
-        snapshot.server.version,
-    );
-    print(&format!("{head}{}", draw(&snapshot.server, &marks, width())))?;
     Ok(Exit::Done)
 }

@@ -58,7 +58,7 @@ pub async fn run(context: &Context) -> Result<Exit, CliError> {
         Err(_) => None,
     };
     let linger = linger().await;
-    let store = context.store();
+    let store = context.store().and_then(|store| Ok(store.check_format().map(|_| store)?));
     let start = |id| serde_json::from_slice(&store.as_ref().ok()?.object(id).ok()?).ok();
     let tmux = context.tmux().await?;
     let proc = Proc::default();

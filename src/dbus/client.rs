@@ -21,6 +21,10 @@ const HELLO_MAX: Duration = Duration::from_secs(5);
 pub trait Keeper1 {
     fn take_snapshot(&self) -> zbus::Result<u64>;
     fn restore(&self, generation: u64, sessions: &[String]) -> zbus::Result<Vec<RestoreRow>>;
+    fn import(&self, file: zbus::Fd<'_>) -> zbus::Result<u64>;
+    fn pin(&self, generation: u64, note: &str) -> zbus::Result<()>;
+    fn unpin(&self, generation: u64) -> zbus::Result<bool>;
+    fn remove(&self, generations: &[u64]) -> zbus::Result<()>;
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn version(&self) -> zbus::Result<String>;

@@ -1,5 +1,6 @@
 //! Translates method calls into requests to the keeper, and its answers back. Decides nothing.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,7 +11,8 @@ use crate::keeper::{Answer, Asked, Summary};
 use crate::model::{Generation, Snapshot};
 use crate::restore::execute::Outcome;
 use crate::restore::plan::Selection;
-use crate::store::{Store, StoreError};
+use crate::store::carry::CarryError;
+use crate::store::{StoreError, Writer};
 
 use super::OBJECT_PATH;
 
@@ -48,8 +50,8 @@ pub struct Keeper {
     pub requests: mpsc::Sender<Request>,
     /// How things stand.
     pub summary: watch::Receiver<Summary>,
-    /// Where generations are read.
-    pub store: Store,
+    /// Where generations are read, and where is written what concerns nobody but the store.
+    pub writer: Arc<Writer>,
     /// The socket that is watched.
     pub socket: String,
 }
@@ -63,7 +65,7 @@ impl Keeper {
     }
 
     async fn load(&self, generation: Generation) -> Result<(Generation, Arc<Snapshot>), KeeperError> {
-        let store = self.store.clone();
+        let store = self.writer.store().clone();
         let load = move || match generation {
             0 => Ok(store.newest_restorable()?.good),
             _ => store.load(generation).map(|snapshot| Some((generation, snapshot))),
@@ -74,6 +76,22 @@ impl Keeper {
         let found = loaded.map_err(|error| KeeperError::NoGeneration(in_words(error)))?;
         let nothing = || KeeperError::NoGeneration("there is no snapshot to restore from yet".to_owned());
         found.map(|(generation, snapshot)| (generation, Arc::new(snapshot))).ok_or_else(nothing)
+    }
+
+    /// Does something to the store without holding up anybody else.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Writer) -> Result<T, CarryError> + Send + 'static,
+    ) -> Result<T, KeeperError> {
+        let writer = self.writer.clone();
+        let done = tokio::task::spawn_blocking(move || work(&writer)).await;
+        match done.map_err(|error| KeeperError::Refused(error.to_string()))? {
+            Ok(result) => Ok(result),
+            Err(CarryError::Store(error @ (StoreError::NoGeneration { .. } | StoreError::Flaw { .. }))) => {
+                Err(KeeperError::NoGeneration(in_words(error)))
+            }
+            Err(error) => Err(KeeperError::Refused(in_words(error))),
+        }
     }
 }
 
@@ -113,6 +131,48 @@ impl Keeper {
             }
             other => Err(refusal(other)),
         }
+    }
+
+    /// Reads an export ("keeperctl snapshot export") from a plain file and saves it as a new snapshot, from
+    /// which no restore starts unasked, and returns its number. Either all of it is there then, or nothing.
+    ///
+    /// Errors: Error.Refused when it is no plain file, is not a whole export, or could not be written.
+    #[zbus(out_args("generation"))]
+    async fn import(&self, file: zbus::OwnedFd) -> Result<u64, KeeperError> {
+        let file = File::from(std::os::fd::OwnedFd::from(file));
+        // A pipe could keep us waiting for ever.
+        if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+            return Err(KeeperError::Refused("only a plain file can be imported".to_owned()));
+        }
+        let imported = self.write(move |writer| writer.import(&file)).await?;
+        let generation = imported.generation;
+        tracing::info!(generation, host = imported.snapshot.host, "imported a snapshot");
+        Ok(generation)
+    }
+
+    /// Keeps a snapshot until it is unpinned, whatever else is cleaned up. The note is for people.
+    ///
+    /// Errors: Error.NoGeneration when there is no such snapshot or it cannot be read, Error.Refused when it
+    /// could not be written.
+    async fn pin(&self, generation: u64, note: String) -> Result<(), KeeperError> {
+        self.write(move |writer| Ok(writer.pin(generation, &note)?)).await
+    }
+
+    /// Lets a pinned snapshot go the way of the others, and returns whether it was pinned.
+    ///
+    /// Errors: Error.Refused when it could not be written.
+    #[zbus(out_args("was_pinned"))]
+    async fn unpin(&self, generation: u64) -> Result<bool, KeeperError> {
+        self.write(move |writer| Ok(writer.unpin(generation)?)).await
+    }
+
+    /// Removes snapshots, all of these or none.
+    ///
+    /// Errors: Error.NoGeneration when one is not there, Error.Refused when one is pinned, is the one that a
+    /// restore would start from or was written by a newer keeper, and when it could not be removed.
+    async fn remove(&self, generations: Vec<u64>) -> Result<(), KeeperError> {
+        tracing::info!(?generations, "asked to remove snapshots");
+        self.write(move |writer| Ok(writer.remove(&generations)?)).await
     }
 
     /// The version of the keeper that runs, like "0.1.0".

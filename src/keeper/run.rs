@@ -44,7 +44,7 @@ pub struct Startup {
     /// The `agent-keeper` program itself, which panes and founders run.
     pub program: PathBuf,
     /// The store, locked.
-    pub writer: Writer,
+    pub writer: Arc<Writer>,
     /// Whether this process is a service of a service manager, which ends all that it finds in our control
     /// group when we end.
     pub is_service: bool,
@@ -80,7 +80,7 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
     let keeper = Keeper {
         requests,
         summary: watched,
-        store: startup.writer.store().clone(),
+        writer: startup.writer.clone(),
         socket: startup.tmux.socket().display().to_string(),
     };
     let _peers = serve::serve_peers(&startup.places.bus_socket(), keeper.clone())?;

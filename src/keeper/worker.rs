@@ -52,7 +52,7 @@ pub(super) struct Worker {
     login: Login,
     tmux: Tmux,
     program: PathBuf,
-    writer: Writer,
+    writer: Arc<Writer>,
     is_service: bool,
     proc: Proc,
     /// Orders of restored panes that still wait; they are asked for at every look.
@@ -189,6 +189,7 @@ impl Worker {
         let executor =
             Executor { tmux: &self.tmux, store: &self.writer, program: &self.program, mode: StartMode::Ask };
         let report = executor.execute(plan).await;
+        self.say_lost_texts(plan.generation).await;
         for (session, outcome) in &report.sessions {
             match outcome {
                 Outcome::Restored => info!(session, generation = plan.generation, "restored"),
@@ -197,6 +198,19 @@ impl Worker {
             }
         }
         report
+    }
+
+    /// Says which texts of a generation are damaged: its panes come back without them.
+    async fn say_lost_texts(self: &Arc<Self>, generation: u64) {
+        let shared = self.clone();
+        let look = move || {
+            let store = shared.writer.store();
+            Ok(store.lost_texts(&store.load(generation)?))
+        };
+        // One that cannot be read any more was cleaned up meanwhile.
+        for lost in blocking(look).await.unwrap_or_default() {
+            warn!(generation, "the text of {} is not whole: {}", lost.place, in_words(lost.why));
+        }
     }
 
     pub(super) async fn save(self: Arc<Self>, mut job: SaveJob) -> Result<Saved, String> {

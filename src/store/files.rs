@@ -4,19 +4,29 @@
 //! (rename(2) is atomic, but only fsync(2) of the directory makes it last). When a flush fails the data
 //! may be lost although a second flush of the same file would succeed ("Can Applications Recover from
 //! fsync Failures?", USENIX ATC 2020), so a failed file is thrown away and never flushed again.
+//!
+//! Everything that changes the disk goes through here, past the points at which a test lets it fail.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use tempfile::Builder;
 
 use super::StoreError;
+use super::fault::{self, Step, point};
+use crate::place;
 
 /// How new files are called until they are whole; leftovers of an interrupted run start with it too.
 const TEMPORARY_PREFIX: &str = ".new-";
+
+/// Makes a directory of the store, unless it is there.
+pub(super) fn make_dir(dir: &Path) -> Result<(), StoreError> {
+    point(Step::MakeDir).map_err(|source| StoreError::io("make", dir, source))?;
+    Ok(place::make_private_dir(dir)?)
+}
 
 /// Writes a file so that after a crash the directory holds either all of it or what was there before.
 /// The caller flushes the directory with [`sync_dir`].
@@ -24,18 +34,32 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let failed = |source| StoreError::io("write", path, source);
     let dir = path.parent().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
     // Opened and written by ourselves: errors of `tempfile` name the temporary file, another one each time.
-    let open =
-        |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+    let open = |path: &Path| {
+        point(Step::Create)?;
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+    };
     let mut file = Builder::new().prefix(TEMPORARY_PREFIX).make_in(dir, open).map_err(failed)?;
-    file.as_file_mut().write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
+    fault::write(file.as_file_mut(), bytes).map_err(failed)?;
+    point(Step::Flush).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    point(Step::Rename).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }
 
 /// Makes the names in a directory last.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|file| file.sync_all()).map_err(|source| StoreError::io("flush", dir, source))
+    point(Step::FlushDir)
+        .and_then(|()| File::open(dir))
+        .and_then(|file| file.sync_all())
+        .map_err(|source| StoreError::io("flush", dir, source))
+}
+
+/// Removes a file; that it is gone already is not an error.
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+    match point(Step::Remove).and_then(|()| fs::remove_file(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(|source| StoreError::io("remove", path, source)),
+    }
 }
 
 /// Reads a file of at most `bytes_max` bytes.
@@ -58,7 +82,7 @@ pub(super) fn remove_leftovers(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if is_temporary(&entry.file_name()) {
             // One that cannot be removed costs a little space and nothing else.
-            let _ = fs::remove_file(entry.path());
+            let _ = remove(&entry.path());
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A file `generations/NNNNNNNN.json.zst` is a zstd frame. Uncompressed it has two lines:
 //!
 //! ```text
-//! agent-keeper generation 1 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
+//! agent-keeper generation 2 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
 //! {"taken_at":"2026-11-21T14:05:00Z", … }
 //! ```
 //!
@@ -11,10 +11,15 @@
 //! second is a [`Snapshot`] in JSON. By hand: `zstdcat FILE | tail -n 1 | tr -d '\n' | sha256sum`, and
 //! `zstdcat FILE | tail -n 1 | jq .`
 //!
-//! Text of panes is not in it: a pane names the objects that hold its text. `objects/ab/cdef….zst` is
-//! a zstd frame too, named by the SHA-256 of its uncompressed bytes.
+//! Text of panes and of paste buffers is not in it: they name the objects that hold it. `objects/ab/cdef….zst`
+//! is a zstd frame too, named by the SHA-256 of its uncompressed bytes.
 //!
-//! A reader that meets a higher version than its own says so and leaves the file alone.
+//! A reader that meets a higher version than its own says so and leaves the file alone. The versions so far:
+//!
+//! | version | what it brought |
+//! |---|---|
+//! | 1 | sessions, windows, panes, programs, texts |
+//! | 2 | options, environments, paste buffers, the marked pane, dead panes, nested shells and jobs in the background, states that stand aside; each may be absent, so version 1 is read as it is |
 
 use crate::model::{FORMAT, ObjectId, Snapshot};
 
@@ -22,10 +27,10 @@ use sha2::{Digest, Sha256};
 
 /// The largest thing that is decompressed, in bytes. A snapshot of 1,000 panes has about 1 MB, an object
 /// at most [`super::chunks::CHUNK_BYTES_MAX`] and one line.
-const PLAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const PLAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Fast, and text of terminals gains little above it.
-const ZSTD_LEVEL: i32 = 3;
+pub(super) const ZSTD_LEVEL: i32 = 3;
 
 const TITLE: &str = "agent-keeper generation";
 
@@ -44,7 +49,7 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    fn damaged(why: impl ToString) -> Self {
+    pub(super) fn damaged(why: impl ToString) -> Self {
         Flaw::Damaged(why.to_string())
     }
 }
@@ -58,8 +63,12 @@ pub(super) fn render(snapshot: &Snapshot) -> Result<Vec<u8>, Flaw> {
 
 /// Reads the file of a snapshot.
 pub(super) fn parse(file: &[u8]) -> Result<Snapshot, Flaw> {
-    let plain = decompress(file)?;
-    let text = str::from_utf8(&plain).map_err(Flaw::damaged)?;
+    parse_plain(&decompress(file)?)
+}
+
+/// Reads the two lines of a snapshot.
+pub(super) fn parse_plain(plain: &[u8]) -> Result<Snapshot, Flaw> {
+    let text = str::from_utf8(plain).map_err(Flaw::damaged)?;
     let (title, body) = text.split_once('\n').ok_or_else(|| Flaw::damaged("no first line"))?;
     let (format, sum) = title
         .strip_prefix(TITLE)

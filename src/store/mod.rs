@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! $XDG_STATE_HOME/agent-keeper/
-//! ├── format                      the version of all this: 1
+//! ├── format                      the version of all this: 2
 //! ├── lock                        locked (flock(2)) by the one keeper that writes; holds its pid
+//! ├── last                        the highest number of a generation that was removed, if it was the highest
 //! ├── generations/00000042.json.zst
-//! └── objects/ab/cdef….zst        text of panes, named by hash, shared between generations
+//! ├── objects/ab/cdef….zst        text of panes, named by hash, shared between generations
+//! └── pins/00000042               this generation stays; holds a note for people
 //! ```
 //!
 //! Why no database: with files nothing is ever changed in place, so an interrupted write cannot harm
@@ -16,41 +18,46 @@
 //!
 //! A generation exists once its file has its final name; its objects are on the disk before that. The
 //! newest one that verifies is the one that counts, unless it is empty without saying that everything was
-//! closed. Generations that cannot be read, and files with other names beside them, are never removed, nor
-//! is any object while there are such. An object that cannot be read is written again when its text, which
-//! its name proves, turns up again.
+//! closed, or stands aside ([`Aside`](crate::model::Aside)). Generations that cannot be read, and files with
+//! other names beside them, are never removed unasked, nor is any object while there are such. An object that
+//! cannot be read is written again when its text, which its name proves, turns up again.
+//!
+//! A generation whose own file verifies counts although objects that it names are damaged: sessions, layouts
+//! and programs are whole, only text is missing, and an older generation would lack what is new. Whoever
+//! restores from it is told ([`Store::lost_texts`]), and so is who asks ([`Store::verify`]).
+//!
+//! The file `format` decides about writing only. What can be read is read, whatever it says, because each
+//! generation names its own format: a store of a newer agent-keeper can be read as far as it is understood,
+//! and is never written to. One of format 1 differs in nothing but what its snapshots can hold; it becomes one
+//! of format 2 when a writer opens it.
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
 
 use crate::model::{FORMAT, Generation, ObjectId, Scrollback, Snapshot};
-use crate::place::{self, PlaceError};
+use crate::place::PlaceError;
 
+pub mod carry;
 pub mod chunks;
+mod fault;
 mod files;
 mod format;
+mod lock;
+mod named;
+pub mod pins;
 pub mod retention;
+pub mod verify;
+mod writer;
 
 pub use format::{Flaw, object_id};
-use retention::{Candidate, KeepReason, Retention};
+pub use lock::writer_of;
+pub use retention::retention_of;
+pub use writer::Writer;
 
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-/// How long an object that no generation names is left alone: the generation that will name it may
-/// still be on its way, and panes that are being restored read theirs.
-const OBJECT_GRACE: Duration = Duration::from_secs(3600);
-
-/// How often the lock is tried before somebody else is said to hold it.
-const LOCK_ATTEMPTS: u32 = 10;
-
-/// The pause between two tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +107,28 @@ pub enum StoreError {
         /// The store.
         path: PathBuf,
     },
+    /// A generation stays.
+    #[error("snapshot {generation} {why}")]
+    Kept {
+        /// Which.
+        generation: Generation,
+        /// Why.
+        why: Kept,
+    },
+}
+
+/// Why a generation cannot be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Kept {
+    /// Somebody pinned it.
+    #[error("is pinned")]
+    Pinned,
+    /// It is the one that counts.
+    #[error("is the newest: a restore would start from it")]
+    Newest,
+    /// It belongs to a newer agent-keeper.
+    #[error("was written by a newer agent-keeper")]
+    Newer,
 }
 
 impl StoreError {
@@ -145,14 +174,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens a store for reading. One that is not there yet is an empty one.
+    /// Opens a store for reading. One that is not there yet is an empty one, and of one of a newer
+    /// agent-keeper each generation says for itself whether it can be read.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store = Self { dir: dir.into() };
-        let found = store.format()?.unwrap_or(FORMAT);
-        if found > FORMAT {
-            return Err(StoreError::Newer { path: store.dir, found });
-        }
-        Ok(store)
+        Ok(Self { dir: dir.into() })
     }
 
     /// Returns the directory of the store.
@@ -160,16 +185,36 @@ impl Store {
         &self.dir
     }
 
-    fn format(&self) -> Result<Option<u32>, StoreError> {
-        let path = self.dir.join("format");
-        match fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().map(Some).map_err(|_| {
+    fn format_path(&self) -> PathBuf {
+        self.dir.join("format")
+    }
+
+    /// Returns the format of the store, if it has one yet. Fails when it is one that must not be written to:
+    /// a newer one, or one that cannot be read.
+    pub fn check_format(&self) -> Result<Option<u32>, StoreError> {
+        let path = self.format_path();
+        let found = match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map_err(|_| {
                 let flaw = Flaw::Damaged("it must hold a number".to_owned());
-                StoreError::Flaw { path: path.clone(), flaw }
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io("read", &path, error)),
+                StoreError::Flaw { path, flaw }
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("read", &path, error)),
+        };
+        match found {
+            found if found > FORMAT => Err(StoreError::Newer { path: self.dir.clone(), found }),
+            found => Ok(Some(found)),
         }
+    }
+
+    fn last_path(&self) -> PathBuf {
+        self.dir.join("last")
+    }
+
+    /// Returns the highest number that a generation ever had; 0 when there was none.
+    fn last_number(&self) -> Result<Generation, StoreError> {
+        let removed = fs::read_to_string(self.last_path()).ok().and_then(|text| text.trim().parse().ok());
+        Ok(removed.max(self.numbers()?.last().copied()).unwrap_or(0))
     }
 
     fn generations_dir(&self) -> PathBuf {
@@ -203,9 +248,12 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((numbers, strangers)),
             Err(error) => return Err(StoreError::io("list", &dir, error)),
         };
-        for entry in entries.flatten().filter(|entry| !files::is_temporary(&entry.file_name())) {
+        for entry in entries {
+            // The number of one that is overlooked would be given once more.
+            let entry = entry.map_err(|source| StoreError::io("list", &dir, source))?;
             match generation_of(&entry.file_name()) {
                 Some(generation) => numbers.push(generation),
+                None if files::is_temporary(&entry.file_name()) => {}
                 None => strangers.push(entry.path()),
             }
         }
@@ -238,14 +286,19 @@ impl Store {
     }
 
     /// Returns the newest generation that verifies, and those newer ones that had to be passed over. One
-    /// without sessions counts only if it says that the user closed them.
+    /// without sessions counts only if it says that the user closed them, and one that stands aside never.
     pub fn newest(&self) -> Result<Newest, StoreError> {
-        self.newest_where(|snapshot| snapshot.closed.is_some() || !snapshot.server.sessions.is_empty())
+        self.newest_where(|snapshot| {
+            snapshot.aside.is_none() && (snapshot.closed.is_some() || !snapshot.server.sessions.is_empty())
+        })
     }
 
-    /// Returns the newest generation that verifies and holds sessions: what a restore by hand uses.
+    /// Returns the newest generation that verifies and holds sessions: what a restore by hand uses. One that
+    /// stands aside counts only where there is no other.
     pub fn newest_restorable(&self) -> Result<Newest, StoreError> {
-        self.newest_where(|snapshot| !snapshot.server.sessions.is_empty())
+        let holds_sessions = |snapshot: &Snapshot| !snapshot.server.sessions.is_empty();
+        let newest = self.newest_where(|snapshot| snapshot.aside.is_none() && holds_sessions(snapshot))?;
+        if newest.good.is_some() { Ok(newest) } else { self.newest_where(holds_sessions) }
     }
 
     fn newest_where(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<Newest, StoreError> {
@@ -263,6 +316,26 @@ impl Store {
             }
         }
         Ok(newest)
+    }
+
+    /// Fails when one of these generations is not there or has to stay: one that is pinned, one that a restore
+    /// would start from, and one of a newer agent-keeper. Damaged ones may go when somebody names them.
+    pub fn removable(&self, generations: &[Generation]) -> Result<(), StoreError> {
+        let pins = self.pins()?;
+        let starts = [self.newest()?.good, self.newest_restorable()?.good];
+        for generation in generations.iter().copied() {
+            let kept = |why| Err(StoreError::Kept { generation, why });
+            if starts.iter().flatten().any(|(start, _)| *start == generation) {
+                return kept(Kept::Newest);
+            }
+            match self.load(generation) {
+                _ if pins.of(generation).is_some() => return kept(Kept::Pinned),
+                Err(StoreError::Flaw { flaw: Flaw::Newer { .. }, .. }) => return kept(Kept::Newer),
+                Ok(_) | Err(StoreError::Flaw { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
     }
 
     /// Reads an object and verifies it.
@@ -334,7 +407,6 @@ struct StoredObject {
     id: ObjectId,
     path: PathBuf,
     bytes: u64,
-    modified: SystemTime,
 }
 
 fn stored_object(entry: fs::DirEntry) -> Option<StoredObject> {
@@ -343,197 +415,7 @@ fn stored_object(entry: fs::DirEntry) -> Option<StoredObject> {
     let name = path.file_name()?.to_str()?.strip_suffix(".zst")?;
     let meta = entry.metadata().ok()?;
     let id = format!("{shelf}{name}").parse().ok()?;
-    Some(StoredObject { id, bytes: meta.len(), modified: meta.modified().ok()?, path })
-}
-
-/// A store to write to. Only one exists at a time on a machine; it is also a [`Store`] to read from.
-#[derive(Debug)]
-pub struct Writer {
-    store: Store,
-    /// Held for as long as the writer lives; the kernel lets go of it however we end.
-    _lock: File,
-    /// Directories in which names are new and not yet flushed.
-    unflushed: Mutex<HashSet<PathBuf>>,
-    /// One generation is numbered and written at a time.
-    numbering: Mutex<()>,
-}
-
-impl Writer {
-    /// Opens a store for writing, makes it if it is not there, and keeps every other writer out.
-    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store = Store::open(dir)?;
-        place::make_private_dir(&store.dir)?;
-        let lock = take_lock(&store.dir)?;
-        for part in ["generations", "objects"] {
-            place::make_private_dir(&store.dir.join(part))?;
-        }
-        if store.format()?.is_none() {
-            files::write_whole(&store.dir.join("format"), format!("{FORMAT}\n").as_bytes())?;
-        }
-        files::remove_leftovers(&store.dir);
-        files::remove_leftovers(&store.generations_dir());
-        store.shelves().for_each(|shelf| files::remove_leftovers(&shelf));
-        files::sync_dir(&store.dir)?;
-        Ok(Self { store, _lock: lock, unflushed: Mutex::default(), numbering: Mutex::default() })
-    }
-
-    /// Returns the reading side.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    fn unflushed(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
-        // Nothing that could panic runs while it is held.
-        self.unflushed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Saves an object unless it is there already. One that is damaged is replaced by what it was.
-    pub fn put(&self, bytes: &[u8]) -> Result<ObjectId, StoreError> {
-        let id = object_id(bytes);
-        let path = self.store.object_path(id);
-        if self.store.holds(&path, bytes) {
-            // Its age decides when it may go, so it starts anew.
-            let _ = File::options().append(true).open(&path).and_then(|f| f.set_modified(SystemTime::now()));
-            return Ok(id);
-        }
-        let shelf = path.parent().unwrap_or(&self.store.dir);
-        if !shelf.exists() {
-            place::make_private_dir(shelf)?;
-            self.unflushed().insert(self.store.dir.join("objects"));
-        }
-        let file = format::compress(bytes).map_err(|flaw| StoreError::Flaw { path: path.clone(), flaw })?;
-        files::write_whole(&path, &file)?;
-        self.unflushed().insert(shelf.to_owned());
-        Ok(id)
-    }
-
-    /// Saves a text in pieces.
-    pub fn put_text(&self, text: &[u8]) -> Result<Scrollback, StoreError> {
-        let lines = text.split_inclusive(|b| *b == b'\n').count() as u64;
-        let chunks = chunks::cut(text).into_iter().map(|piece| self.put(piece)).collect::<Result<_, _>>()?;
-        Ok(Scrollback { lines, chunks })
-    }
-
-    /// Makes everything that was put last through a power cut.
-    pub fn flush(&self) -> Result<(), StoreError> {
-        // A directory whose flush failed is not tried again: a second flush could succeed and mean nothing.
-        let dirs = std::mem::take(&mut *self.unflushed());
-        dirs.iter().try_for_each(|dir| files::sync_dir(dir))
-    }
-
-    /// Saves a snapshot as the next generation. When this returns, it lasts.
-    pub fn save(&self, snapshot: &Snapshot) -> Result<Generation, StoreError> {
-        self.flush()?;
-        let _one_at_a_time = self.numbering.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let generation = self.store.numbers()?.last().map_or(1, |last| last + 1);
-        let path = self.store.generation_path(generation);
-        let file = format::render(snapshot).map_err(|flaw| StoreError::Flaw { path: path.clone(), flaw })?;
-        files::write_whole(&path, &file)?;
-        files::sync_dir(&self.store.generations_dir())?;
-        Ok(generation)
-    }
-
-    /// Removes generations that no rule keeps and objects that nothing names any more, and returns how
-    /// many of each. Generations that cannot be read and strangers among them are neither counted nor
-    /// removed, and while there is any no object is removed, because it may name it.
-    pub fn prune(&self, keep: &Retention) -> Result<(usize, usize), StoreError> {
-        let entries = self.store.entries()?;
-        let whole = self.store.strangers()?.is_empty() && entries.iter().all(|entry| entry.content.is_ok());
-        let going: HashSet<Generation> = retention_of(&entries, keep)
-            .into_iter()
-            .filter(|(_, reasons)| reasons.is_empty())
-            .map(|(generation, _)| generation)
-            .collect();
-        for generation in &going {
-            let path = self.store.generation_path(*generation);
-            fs::remove_file(&path).map_err(|source| StoreError::io("remove", &path, source))?;
-        }
-        if !going.is_empty() {
-            files::sync_dir(&self.store.generations_dir())?;
-        }
-        let mut removed_objects = 0;
-        if whole {
-            let staying = entries.iter().filter(|entry| !going.contains(&entry.generation));
-            removed_objects = self.sweep(&named_objects(staying))?;
-        }
-        Ok((going.len(), removed_objects))
-    }
-
-    fn sweep(&self, named: &HashSet<ObjectId>) -> Result<usize, StoreError> {
-        let now = SystemTime::now();
-        let old =
-            |object: &StoredObject| now.duration_since(object.modified).is_ok_and(|age| age > OBJECT_GRACE);
-        let mut removed = 0;
-        for object in self.store.objects().into_iter().filter(|o| !named.contains(&o.id) && old(o)) {
-            fs::remove_file(&object.path).map_err(|source| StoreError::io("remove", &object.path, source))?;
-            removed += 1;
-        }
-        Ok(removed)
-    }
-}
-
-/// Returns the reasons for which each generation that can be read is kept.
-pub fn retention_of(entries: &[Entry], keep: &Retention) -> Vec<(Generation, Vec<KeepReason>)> {
-    let candidates: Vec<Candidate> = entries
-        .iter()
-        .filter_map(|entry| {
-            let snapshot = entry.content.as_ref().ok()?;
-            Some(Candidate {
-                generation: entry.generation,
-                taken_at: snapshot.taken_at,
-                server: snapshot.server.id.clone(),
-                sessions: snapshot.server.sessions.iter().map(|session| session.name.clone()).collect(),
-            })
-        })
-        .collect();
-    retention::decide(&candidates, keep)
-}
-
-fn named_objects<'a>(entries: impl Iterator<Item = &'a Entry>) -> HashSet<ObjectId> {
-    entries
-        .filter_map(|entry| entry.content.as_ref().ok())
-        .flat_map(|snapshot| snapshot.server.panes())
-        .flat_map(|(_, _, pane)| pane.scrollback.chunks.iter().copied().chain(pane.start))
-        .collect()
-}
-
-/// Takes the lock of a store, and leaves our process id in it for whoever is refused.
-fn take_lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join("lock");
-    let failed = |source| StoreError::io("lock", &path, source);
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-    // Somebody who only asks whether a keeper runs holds the lock for a moment (`writer_of`).
-    let mut attempts = (0..LOCK_ATTEMPTS).peekable();
-    while let Some(_attempt) = attempts.next() {
-        match file.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-            Err(TryLockError::WouldBlock) if attempts.peek().is_some() => std::thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let _ = (&mut file).take(20).read_to_string(&mut pid);
-                return Err(StoreError::Locked { path: dir.to_owned(), pid: pid.trim().to_owned() });
-            }
-        }
-    }
-    file.set_len(0).map_err(failed)?;
-    file.rewind().map_err(failed)?;
-    writeln!(file, "{}", std::process::id()).map_err(failed)?;
-    Ok(file)
-}
-
-/// Returns the process id of the keeper that writes to a store, or `None` when nobody does.
-pub fn writer_of(dir: &Path) -> Option<u32> {
-    let mut file = File::open(dir.join("lock")).ok()?;
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            file.read_to_string(&mut pid).ok()?;
-            pid.trim().parse().ok()
-        }
-        _ => None,
-    }
+    Some(StoredObject { id, bytes: meta.len(), path })
 }
 
 #[cfg(test)]

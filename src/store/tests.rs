@@ -3,15 +3,26 @@
 
 use super::*;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::Write;
+use std::time::SystemTime;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::model::{Closed, Reason, sample};
+use super::retention::Retention;
+use super::writer::OBJECT_GRACE;
+use crate::model::{Aside, Closed, Reason, sample};
+
+mod complaints;
+mod faults;
+mod pinning;
+mod verifying;
 
 /// Keeps nothing that it need not keep.
-const LITTLE: Retention = Retention { newest: 1, hourly: 0, daily: 0, weekly: 0, lives: 0, sessions: 0 };
+const LITTLE: Retention =
+    Retention { newest: 1, hourly: 0, daily: 0, weekly: 0, lives: 0, sessions: 0, aside: 0 };
 
 /// A store with three generations, each with a session more and with other text than the one before.
 struct Three {
@@ -182,7 +193,7 @@ fn what_cannot_be_read_is_passed_over_named_and_left_alone() {
         (
             "of a newer agent-keeper",
             Box::new(|_| file_in_format(FORMAT + 1, "[\"of the future\"]")),
-            "written in format 2 by a newer agent-keeper",
+            "written in format 3 by a newer agent-keeper",
         ),
     ];
     for (what, damage, said) in cases {
@@ -326,23 +337,87 @@ fn a_second_writer_is_refused_and_told_who_the_first_is() {
 }
 
 #[test]
-fn a_store_that_is_not_understood_is_not_touched() {
+fn a_store_that_is_not_understood_is_read_and_not_touched() {
+    let newer = format!("{}\n", FORMAT + 1);
     for (content, said) in [
-        ("2\n", "is in format 2, written by a newer agent-keeper"),
+        (newer.as_str(), "is in format 3, written by a newer agent-keeper"),
         ("", "it must hold a number"),
         ("one", "it must hold a number"),
     ] {
         let three = Three::new();
         let dir = three.store().dir().to_owned();
+        overwrite(&three.path(3), &file_in_format(FORMAT + 1, "[\"of the future\"]"));
+        let snapshots = three.snapshots.clone();
         drop(three.writer);
         fs::write(dir.join("format"), content).unwrap();
         fs::write(dir.join(".new-Ab12"), "another's leftover").unwrap();
-        for error in [Store::open(&dir).map(drop).unwrap_err(), Writer::open(&dir).map(drop).unwrap_err()] {
+        let before = everything_in(&dir);
+        let store = Store::open(&dir).unwrap();
+        let newest = store.newest().unwrap();
+        assert_eq!(newest.good.as_ref(), Some(&(2, snapshots[1].clone())), "{content:?}");
+        assert_eq!(newest.passed_over[0].content, Err(Flaw::Newer { found: FORMAT + 1 }));
+        for error in [store.check_format().map(drop).unwrap_err(), Writer::open(&dir).map(drop).unwrap_err()]
+        {
             assert!(error.to_string().contains(said), "{content:?}: {error}");
         }
-        assert_eq!(fs::read_to_string(dir.join("format")).unwrap(), content);
-        assert!(dir.join(".new-Ab12").exists());
+        assert_eq!(everything_in(&dir), before);
     }
+}
+
+/// A snapshot as version 0.1.0 wrote it, in format 1.
+const SNAPSHOT_OF_FORMAT_1: &str = r#"{"taken_at":"2026-11-21T14:05:00Z","reason":"changed","host":"box","boot":"b","keeper_version":"0.1.0","server":{"id":{"boot":"b","pid":7,"start_ticks":9},"version":"3.5a","socket":"/tmp/tmux-1000/default","sessions":[{"id":"$0","name":"main","created":1700000000,"directory":"/home/ann","group":null,"windows":[{"id":"@0","index":0,"name":"bash","automatic_rename":true,"width":80,"height":24,"layout":"b25d,80x24,0,0,0","zoomed":false,"panes":[{"id":"%0","index":0,"title":"box","directory":"/home/ann","program":{"kind":"shell","shell":{"exe":"/usr/bin/bash","argv":["-bash"],"directory":"/home/ann"},"job":[]},"scrollback":{"lines":0,"chunks":[]}}],"active_pane":0,"last_pane":null}],"active_window":0,"last_window":null}]}}"#;
+
+#[test]
+fn a_store_of_format_1_is_read_and_becomes_one_of_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Writer::open(dir.path()).unwrap());
+    fs::write(dir.path().join("format"), "1\n").unwrap();
+    fs::remove_dir(dir.path().join("pins")).unwrap();
+    let path = dir.path().join("generations/00000001.json.zst");
+    fs::write(&path, file_in_format(1, SNAPSHOT_OF_FORMAT_1)).unwrap();
+    let before = fs::read(&path).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (generation, snapshot) = store.newest().unwrap().good.unwrap();
+    assert_eq!((generation, snapshot.server.sessions[0].name.as_str()), (1, "main"));
+    assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "1\n", "reading changes nothing");
+    let writer = Writer::open(dir.path()).unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "2\n");
+    assert_eq!(fs::read(&path).unwrap(), before, "what is there stays as it is");
+    assert_eq!(writer.save(&snapshot).unwrap(), 2);
+    assert_eq!(store.entries().unwrap().into_iter().filter_map(|entry| entry.content.ok()).count(), 2);
+}
+
+#[test]
+fn what_stands_aside_is_not_what_a_restore_starts_from() {
+    for aside in [Aside::Shrunk, Aside::Restoring, Aside::Imported] {
+        let three = Three::new();
+        let beside = Snapshot { aside: Some(aside), ..three.snapshots[0].clone() };
+        assert_eq!(three.writer.save(&beside).unwrap(), 4);
+        let good = |newest: Newest| newest.good.map(|(generation, _)| generation);
+        assert_eq!(good(three.store().newest().unwrap()), Some(3));
+        assert_eq!(good(three.store().newest_restorable().unwrap()), Some(3));
+        three.writer.prune(&LITTLE).unwrap();
+        assert_eq!(three.store().numbers().unwrap(), [3, 4]);
+        fs::remove_file(three.path(3)).unwrap();
+        assert_eq!(good(three.store().newest().unwrap()), None);
+        assert_eq!(good(three.store().newest_restorable().unwrap()), Some(4), "where there is nothing else");
+    }
+}
+
+/// Every file below a directory, by path.
+fn everything_in(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                found.insert(path.clone(), fs::read(path).unwrap());
+            }
+        }
+    }
+    found
 }
 
 #[test]

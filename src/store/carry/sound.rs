@@ -1,0 +1,53 @@
+//! What must be true of a snapshot that somebody else made. Those of our own are so because tmux is.
+
+use std::collections::HashSet;
+
+use crate::model::{Session, Snapshot, Window};
+
+/// The most windows and panes in one of them together; tmux itself gets slow long before.
+const PANES_MAX: usize = 100_000;
+
+/// Says in words what is wrong, if anything.
+pub(super) fn check(snapshot: &Snapshot) -> Result<(), String> {
+    let server = &snapshot.server;
+    if server.sessions.is_empty() {
+        return Err("it holds no session".to_owned());
+    }
+    let (sessions, windows, panes) = server.counts();
+    if sessions + windows + panes > PANES_MAX {
+        return Err(format!("it holds {sessions} sessions, {windows} windows and {panes} panes"));
+    }
+    let mut names = HashSet::new();
+    for session in &server.sessions {
+        if session.name.is_empty() || session.name.contains('\0') || !names.insert(session.name.as_str()) {
+            return Err(format!("a session is called {:?}, which it cannot be", session.name));
+        }
+        check_session(session).map_err(|why| format!("session {:?} {why}", session.name))?;
+    }
+    Ok(())
+}
+
+fn check_session(session: &Session) -> Result<(), String> {
+    let mut indexes = HashSet::new();
+    for window in &session.windows {
+        if !indexes.insert(window.index) {
+            return Err(format!("has two windows {}", window.index));
+        }
+        check_window(window).map_err(|why| format!("has a window {} that {why}", window.index))?;
+    }
+    if !indexes.contains(&session.active_window) {
+        return Err("has no current window".to_owned());
+    }
+    Ok(())
+}
+
+fn check_window(window: &Window) -> Result<(), &'static str> {
+    let is_there = |pane: usize| pane < window.panes.len();
+    if !is_there(window.active_pane) || !window.last_pane.is_none_or(is_there) {
+        return Err("has no current pane");
+    }
+    if window.width == 0 || window.height == 0 {
+        return Err("has no size");
+    }
+    Ok(())
+}
