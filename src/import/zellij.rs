@@ -60,17 +60,20 @@ pub fn parse(file: &[u8], contents: &BTreeMap<String, Vec<u8>>, reader: &Reader<
 fn refuse_depth(text: &str) -> Result<(), Flaw> {
     let (mut braces, mut comments) = (0usize, 0usize);
     let bytes = text.as_bytes();
-    for (at, byte) in bytes.iter().enumerate() {
-        match (byte, bytes.get(at + 1)) {
-            (b'{', _) => braces += 1,
-            (b'}', _) => braces = braces.saturating_sub(1),
-            (b'/', Some(b'*')) => comments += 1,
-            (b'*', Some(b'/')) => comments = comments.saturating_sub(1),
-            _ => continue,
+    let mut at = 0;
+    while at < bytes.len() {
+        let mut used = 1;
+        match &bytes[at..] {
+            [b'{', ..] => braces += 1,
+            [b'}', ..] => braces = braces.saturating_sub(1),
+            [b'/', b'*', ..] => (comments, used) = (comments + 1, 2),
+            [b'*', b'/', ..] => (comments, used) = (comments.saturating_sub(1), 2),
+            _ => {}
         }
         if braces > DEPTH_MAX || comments > DEPTH_MAX {
             return Err(Flaw::at(line_of(text, at), "nodes nest too deeply", TODO));
         }
+        at += used;
     }
     Ok(())
 }
