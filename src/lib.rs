@@ -34,6 +34,7 @@
 //! | the bus interface, its server and its client | [`dbus`] |
 //! | the checks of `keeperctl doctor` | [`doctor`] |
 //! | installing and removing units | [`setup`] |
+//! | snapshots out of the files of other tools | [`import`] |
 //! | `keeperctl`, one file per command | [`cli`] |
 //! | configuration, directories, the socket that is meant, the login's environment | [`config`], [`place`], [`socket`], [`environment`] |
 //! | errors in words, the name that was meant | [`cause`], [`similar`] |
@@ -52,6 +53,7 @@ pub mod dbus;
 pub mod doctor;
 pub mod drill;
 pub mod environment;
+pub mod import;
 pub mod keeper;
 pub mod logging;
 pub mod logind;

@@ -11,8 +11,9 @@ const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// What decides. It gets values and returns values. A name that ends in / is a folder.
-const PURE: [&str; 12] = [
+const PURE: [&str; 14] = [
     "src/doctor/checks.rs",
+    "src/import/",
     "src/keeper/action.rs",
     "src/keeper/changes.rs",
     "src/keeper/event.rs",
@@ -23,6 +24,7 @@ const PURE: [&str; 12] = [
     "src/restore/plan.rs",
     "src/restore/selection.rs",
     "src/store/retention.rs",
+    "src/tmux/arrange.rs",
     "src/tmux/layout.rs",
 ];
 

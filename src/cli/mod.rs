@@ -18,6 +18,7 @@ mod doctor;
 mod drill;
 mod error;
 mod hand;
+mod import;
 mod output;
 mod restore;
 mod setup;
@@ -63,6 +64,8 @@ enum Command {
     Restore(restore::Arguments),
     /// Prove a restore on a throw-away server
     Drill(drill::Arguments),
+    /// Take over what another tool has saved, as a snapshot
+    Import(import::Arguments),
     /// Print shell completions
     Completions {
         /// For which shell
@@ -185,6 +188,7 @@ async fn run(arguments: Arguments) -> Result<Exit, CliError> {
         Command::Snapshot(command) => snapshot::run(&context, command).await,
         Command::Restore(arguments) => restore::run(&context, &arguments).await,
         Command::Drill(arguments) => drill::run(&context, &arguments).await,
+        Command::Import(arguments) => import::run(&context, &arguments).await,
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -24,16 +24,16 @@ pub struct Layout {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Cell {
-    width: u32,
-    height: u32,
-    x: u32,
-    y: u32,
-    content: Content,
+pub(super) struct Cell {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) x: u32,
+    pub(super) y: u32,
+    pub(super) content: Content,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Content {
+pub(super) enum Content {
     Pane(u32),
     LeftRight(Vec<Cell>),
     TopBottom(Vec<Cell>),
@@ -70,6 +70,22 @@ impl Layout {
         self
     }
 
+    /// Returns the layout of a tree of cells.
+    pub(super) fn of(root: Cell) -> Self {
+        Self { root }
+    }
+
+    /// Returns the columns and rows of the whole window.
+    pub fn size(&self) -> (u32, u32) {
+        (self.root.width, self.root.height)
+    }
+
+    /// Returns whether the cells fill their places exactly. tmux refuses a layout whose do not
+    /// (`layout_check` in layout-custom.c).
+    pub fn fits(&self) -> bool {
+        self.root.fits()
+    }
+
     /// Returns the text of the layout with its checksum, as tmux writes it.
     pub fn render(&self) -> String {
         let mut body = String::new();
@@ -88,6 +104,19 @@ impl Cell {
         match &self.content {
             Content::Pane(_) => &[],
             Content::LeftRight(cells) | Content::TopBottom(cells) => cells,
+        }
+    }
+
+    fn fits(&self) -> bool {
+        let children = self.children();
+        let filled: u64 = children.iter().map(|cell| u64::from(self.content.along(cell)) + 1).sum();
+        match self.content {
+            Content::Pane(_) => self.width > 0 && self.height > 0,
+            _ => {
+                filled == u64::from(self.content.along(self)) + 1
+                    && children.iter().all(|cell| self.content.across(cell) == self.content.across(self))
+                    && children.iter().all(Cell::fits)
+            }
         }
     }
 
@@ -130,6 +159,17 @@ impl Cell {
             cell.render(out);
         }
         out.push(close);
+    }
+}
+
+impl Content {
+    /// Returns the extent of a cell in the direction in which children follow each other.
+    fn along(&self, cell: &Cell) -> u32 {
+        if matches!(self, Content::LeftRight(_)) { cell.width } else { cell.height }
+    }
+
+    fn across(&self, cell: &Cell) -> u32 {
+        if matches!(self, Content::LeftRight(_)) { cell.height } else { cell.width }
     }
 }
 
@@ -204,6 +244,18 @@ mod tests {
             assert_eq!(Layout::parse(text).unwrap().render(), text);
         }
         assert_eq!(Layout::parse(CAPTURED[1]).unwrap().panes(), [0, 1]);
+    }
+
+    #[test]
+    fn cells_that_do_not_fill_their_place_are_seen() {
+        for text in CAPTURED {
+            assert!(Layout::parse(text).unwrap().fits(), "{text}");
+        }
+        for body in
+            ["80x24,0,0{40x24,0,0,0,40x24,41,0,1}", "80x24,0,0[80x11,0,0,0,79x12,0,12,1]", "0x1,0,0,0"]
+        {
+            assert!(!Layout::parse(&sealed(body)).unwrap().fits(), "{body}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! We are an ordinary client: one short-lived `tmux` process per question, the path that every status
 //! script takes. A control-mode client would have to sit in a session, where the user would see it.
 
+pub mod arrange;
 pub mod capture;
 pub mod command;
 pub mod details;
@@ -13,7 +14,7 @@ pub mod observe;
 mod program;
 mod query;
 pub mod server;
-mod shell;
+pub(crate) mod shell;
 pub mod variables;
 pub mod version;
 

@@ -4,7 +4,7 @@
 use crate::model::{ByteString, Process};
 
 /// The names of programs that are interactive shells when they are called without a script.
-const SHELLS: [&str; 16] = [
+pub(crate) const SHELLS: [&str; 16] = [
     "ash", "bash", "csh", "dash", "elvish", "fish", "ksh", "ksh93", "mksh", "nu", "osh", "rbash", "sh",
     "tcsh", "xonsh", "zsh",
 ];
