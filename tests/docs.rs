@@ -96,6 +96,9 @@ fn leaves(command: &clap::Command, page: &mut String) {
         writeln!(page, ".SS \"{}\"\n{}.", escape(&usage), escape(&child.get_about().unwrap().to_string()))
             .unwrap();
         child.get_arguments().filter(|argument| !argument.is_global_set()).for_each(|own| option(own, page));
+        if let Some(example) = child.get_after_help() {
+            writeln!(page, ".PP\n{}", escape(&example.to_string())).unwrap();
+        }
     }
 }
 

@@ -154,7 +154,7 @@ impl Run<'_> {
         let session = &step.session;
         match &step.target {
             Target::Sharing(peer) => return self.grouped_session(session, peer).await,
-            Target::Living => return self.into_living(session).await,
+            Target::Living => return self.add_to_living(session).await,
             Target::New => {}
         }
         // The window that is to be current is made first, so that no other counts as visited.
