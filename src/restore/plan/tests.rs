@@ -18,6 +18,7 @@ fn told(plan: &Plan) -> String {
     let steps = plan.steps.iter().map(|step| match &step.target {
         Target::Sharing(peer) => format!("make {} like {peer}", step.session.name),
         Target::New => format!("make {}", step.session.name),
+        Target::Replacing(id) => format!("make {} for {id}", step.session.name),
         Target::Living => format!("add to {}", step.session.name),
     });
     let skips = plan.skips.iter().map(|skip| format!("skip {}: {:?}", skip.session, skip.why));
