@@ -160,7 +160,7 @@ mod tests {
         let cases = [
             (
                 "[snapshot]\nintervall = \"1s\"\n",
-                "DIR/config.toml:2:1: unknown field `intervall`, expected one of `interval`, `output_interval`, `scrollback_lines`; did you mean interval?",
+                "DIR/config.toml:2:1: unknown field `intervall`, expected one of `interval`, `output_interval`, `scrollback_lines`, `scrollback_total`, `redact`; did you mean interval?",
             ),
             (
                 "[tmux]\nfound = \"yes\"\n",
@@ -168,7 +168,7 @@ mod tests {
             ),
             (
                 "[snapshots]\n",
-                "DIR/config.toml:1:2: unknown field `snapshots`, expected one of `tmux`, `snapshot`, `restore`; did you mean snapshot?",
+                "DIR/config.toml:1:2: unknown field `snapshots`, expected one of `tmux`, `snapshot`, `restore`, `session`; did you mean snapshot?",
             ),
             (
                 "[restore]\nfuond = true\n",
@@ -176,7 +176,7 @@ mod tests {
             ),
             (
                 "intervall = 3\n",
-                "DIR/config.toml:1:1: unknown field `intervall`, expected one of `tmux`, `snapshot`, `restore`; did you mean snapshot.interval?",
+                "DIR/config.toml:1:1: unknown field `intervall`, expected one of `tmux`, `snapshot`, `restore`, `session`; did you mean snapshot.interval?",
             ),
             (
                 "[snapshot]\ninterval = 5\n",
@@ -193,6 +193,14 @@ mod tests {
             (
                 "[snapshot]\nscrollback_lines = 60000\n",
                 "in the configuration below DIR: snapshot.scrollback_lines must be 0 to 50000, not 60000",
+            ),
+            (
+                "[snapshot]\nscrollback_total = \"2 GiB\"\n",
+                "in the configuration below DIR: snapshot.scrollback_total must be 1 MiB to 1 GiB, not 2.0 GiB",
+            ),
+            (
+                "[session.\"a*\"]\nscrolback = false\n",
+                "DIR/config.toml:2:1: unknown field `scrolback`, expected `scrollback`; did you mean scrollback?",
             ),
             (
                 "[tmux]\nsocket_name = \"a/b\"\n",

@@ -19,6 +19,8 @@ mod action;
 mod changes;
 mod event;
 mod perform;
+mod recorder;
+mod room;
 mod run;
 mod state;
 mod worker;

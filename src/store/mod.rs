@@ -34,6 +34,7 @@ use crate::place::{self, PlaceError};
 pub mod chunks;
 mod files;
 mod format;
+mod known;
 pub mod retention;
 
 pub use format::{Flaw, object_id};
@@ -356,6 +357,7 @@ pub struct Writer {
     unflushed: Mutex<HashSet<PathBuf>>,
     /// One generation is numbered and written at a time.
     numbering: Mutex<()>,
+    known: known::Known,
 }
 
 impl Writer {
@@ -374,7 +376,13 @@ impl Writer {
         files::remove_leftovers(&store.generations_dir());
         store.shelves().for_each(|shelf| files::remove_leftovers(&shelf));
         files::sync_dir(&store.dir)?;
-        Ok(Self { store, _lock: lock, unflushed: Mutex::default(), numbering: Mutex::default() })
+        Ok(Self {
+            store,
+            _lock: lock,
+            unflushed: Mutex::default(),
+            numbering: Mutex::default(),
+            known: known::Known::default(),
+        })
     }
 
     /// Returns the reading side.
@@ -391,9 +399,11 @@ impl Writer {
     pub fn put(&self, bytes: &[u8]) -> Result<ObjectId, StoreError> {
         let id = object_id(bytes);
         let path = self.store.object_path(id);
+        if self.known.renew(id, &path) {
+            return Ok(id);
+        }
         if self.store.holds(&path, bytes) {
-            // Its age decides when it may go, so it starts anew.
-            let _ = File::options().append(true).open(&path).and_then(|f| f.set_modified(SystemTime::now()));
+            self.known.add(id, &path, bytes);
             return Ok(id);
         }
         let shelf = path.parent().unwrap_or(&self.store.dir);
@@ -403,8 +413,24 @@ impl Writer {
         }
         let file = format::compress(bytes).map_err(|flaw| StoreError::Flaw { path: path.clone(), flaw })?;
         files::write_whole(&path, &file)?;
+        self.known.add(id, &path, bytes);
         self.unflushed().insert(shelf.to_owned());
         Ok(id)
+    }
+
+    /// Returns how many bytes and lines an object has; nothing of one that cannot be read.
+    pub fn size_of(&self, id: ObjectId) -> (u64, u64) {
+        if let Some(size) = self.known.size(id) {
+            return size;
+        }
+        let Ok(content) = self.store.object(id) else { return (0, 0) };
+        self.known.add(id, &self.store.object_path(id), &content);
+        known::size(&content)
+    }
+
+    /// Returns whether an object's file is there; it is not read.
+    pub fn has(&self, id: ObjectId) -> bool {
+        self.store.object_path(id).exists()
     }
 
     /// Saves a text in pieces.
@@ -466,6 +492,7 @@ impl Writer {
         let mut removed = 0;
         for object in self.store.objects().into_iter().filter(|o| !named.contains(&o.id) && old(o)) {
             fs::remove_file(&object.path).map_err(|source| StoreError::io("remove", &object.path, source))?;
+            self.known.forget(object.id);
             removed += 1;
         }
         Ok(removed)

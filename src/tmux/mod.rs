@@ -11,6 +11,7 @@ pub mod layout;
 pub mod observe;
 mod query;
 pub mod server;
+pub mod text;
 pub mod version;
 
 pub use server::{Tmux, TmuxError};
