@@ -27,5 +27,6 @@ mod worker;
 
 pub use action::{Action, Capture, SaveJob};
 pub use event::{Answer, Asked, Ending, Event, Look, Saved, Text, Token};
+pub use recorder::{Bounds, Recorder};
 pub use run::{Startup, StartupError, run};
 pub use state::{Policy, State, Summary};

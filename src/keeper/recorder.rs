@@ -35,18 +35,18 @@ const OPEN_BYTES_MAX: usize = 256 * 1024;
 
 /// What is kept of texts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// Lines above the screen, of each pane.
-    pub(super) lines: u64,
+    pub lines: u64,
     /// Bytes of all panes together.
-    pub(super) total_bytes: u64,
+    pub total_bytes: u64,
     /// Whether credentials are covered.
-    pub(super) redact: bool,
+    pub redact: bool,
 }
 
 /// Reads the texts of one server's panes.
 #[derive(Debug)]
-pub(super) struct Recorder {
+pub struct Recorder {
     bounds: Bounds,
     records: Mutex<HashMap<PaneId, Record>>,
     /// Whose panes these are.
@@ -54,12 +54,13 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    /// Returns a recorder that has read nothing yet.
+    pub fn new(bounds: Bounds) -> Self {
         Self { bounds, records: Mutex::default(), server: Mutex::default() }
     }
 
     /// Forgets the panes that are gone, and all of them when it is another server.
-    pub(super) fn attend(&self, server: &Server) {
+    pub fn attend(&self, server: &Server) {
         let mut known = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref() != Some(&server.id) {
@@ -71,7 +72,7 @@ impl Recorder {
     }
 
     /// Returns when a save that begins now has read enough.
-    pub(super) fn deadline() -> Instant {
+    pub fn deadline() -> Instant {
         Instant::now() + READING_MAX
     }
 
@@ -87,7 +88,7 @@ impl Recorder {
 
     /// Reads and stores the text of a pane. Returns nothing when that is not finished at the deadline, or when
     /// the pane is gone. The error is in words.
-    pub(super) async fn record(
+    pub async fn record(
         &self,
         tmux: &Tmux,
         writer: &Arc<Writer>,
@@ -158,7 +159,7 @@ impl Recorder {
 
     /// Takes the oldest text from the panes that have most, until all of them together have no more than they
     /// may.
-    pub(super) fn make_room(&self, server: &mut Server, writer: &Writer) {
+    pub fn make_room(&self, server: &mut Server, writer: &Writer) {
         let mut sizes: HashMap<PaneId, u64> = HashMap::new();
         for (_, _, pane) in server.panes() {
             let bytes = || pane.scrollback.chunks.iter().map(|id| writer.size_of(*id).0).sum();

@@ -33,7 +33,7 @@ pub const RULES: [Rule; 24] = [
         "RFC 7468",
     ),
     rule(
-        "aws key id",
+        "aws key",
         r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
         "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html",
     ),

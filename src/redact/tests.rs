@@ -14,7 +14,7 @@ fn redacted(text: &str) -> String {
 fn secrets() -> Vec<(String, &'static str)> {
     let x = |n: usize| "aB3dE5gH".repeat(n.div_ceil(8))[..n].to_owned();
     vec![
-        (format!("AKIA{}", "ABCDEFGH23456723"), "aws key id"),
+        (format!("AKIA{}", "ABCDEFGH23456723"), "aws key"),
         (format!("ghp_{}", x(36)), "github token"),
         (format!("github_pat_{}", x(60)), "github token"),
         (format!("glpat-{}", x(20)), "gitlab token"),
