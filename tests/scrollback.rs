@@ -273,15 +273,18 @@ fn of_a_dead_pane_the_notice_is_no_text() {
 #[test]
 fn what_is_shown_again_in_another_width_is_the_same_text() {
     let lab = Lab::start(5000, BOUNDS);
-    let long = format!("{} \x1b[7mend\x1b[0m of {}\r\n", "word ".repeat(40), "日本語".repeat(20));
+    // Wide characters stay within their line: where one does not fit at its end, tmux leaves a cell out, which
+    // 3.2a shows as a space when lines are joined.
+    let long = format!("日本語 \x1b[7m{}\x1b[0m end\r\n", "word ".repeat(40));
     lab.print("%0", &[&numbered(0..600)[..], long.as_bytes(), &numbered(600..700)[..]].concat(), "done");
     let recorded = lab.recorded(0);
     let file = lab.dir.path().join("text");
     fs::write(&file, [REPLAY_BEGIN, recorded.as_bytes(), REPLAY_END].concat()).unwrap();
-    let script = format!("cat {}; tmux wait-for -S shown; exec sleep 1000", file.display());
+    let script = format!("cat {}; printf '\\033]2;shown\\033\\\\'; exec sleep 1000", file.display());
     for (window, width) in [(1, "23"), (2, "131")] {
         lab.raw.run(&["new-session", "-d", "-x", width, "-y", "11", &script]);
-        lab.raw.run(&["wait-for", "shown"]);
+        let title = ["display-message", "-p", "-t", &format!("%{window}"), "#{pane_title}"];
+        until("all of it", || lab.raw.run(&title) == "shown");
         assert_eq!(lab.captured(window), recorded);
         lab.raw.run(&["resize-window", "-t", &format!("%{window}"), "-x", "77"]);
         assert_eq!(lab.captured(window), recorded);
@@ -320,7 +323,7 @@ fn complaint_25_text_of_some_sessions_is_never_kept_and_credentials_of_none() {
         let texts = snapshot.server.panes().map(|(_, _, pane)| store.text(&pane.scrollback).0);
         text(&texts.collect::<Vec<_>>().concat())
     };
-    assert_eq!(stored(), format!("first [redacted github token]{} seen\n", "*".repeat(16)));
+    assert_eq!(stored(), format!("first [redacted github token]{} seen\n", "*".repeat(17)));
     // What was kept before is not kept on.
     keeper.tmux.run(&["set-option", "-t", "open", "@keeper-scrollback", "off"]);
     keeper.saved("no text any more", |snapshot| {

@@ -65,7 +65,7 @@ const LENGTHS_FIRST: u64 = 8;
 const LENGTHS_MAX: u64 = 28;
 
 const MOMENT: &str = "#{history_size} #{pane_width} #{pane_height} #{history_limit} \
-    #{?pane_dead,#{?#{||:#{n:remain-on-exit-format},#{m:3.2*,#{version}}},1,0},0}";
+    #{?pane_dead,#{?#{m:3.2*,#{version}},52,#{?#{n:remain-on-exit-format},1,0}},0}";
 
 /// Why a pane could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +92,19 @@ struct Moment {
     width: u64,
     height: u64,
     limit: u64,
-    /// Whether tmux has written into the last row that the program ended. It scrolls one line for that and
-    /// marks the row above as going on in it (`server_destroy_pane`, server-fn.c).
-    notice: bool,
+    /// How long the notice is that the program has ended, 0 for none. tmux scrolls a line, marks it as going on
+    /// in the next, and writes the notice there; up to 3.2a that is a sentence of 49 to 52 characters, which
+    /// wraps, later it is cut to one row, and absent if `remain-on-exit-format` is empty
+    /// (`server_destroy_pane`, server-fn.c).
+    notice: u64,
+}
+
+impl Moment {
+    /// Returns how many rows the screen has without the notice, if there is one.
+    fn rows_above_notice(&self) -> Option<u64> {
+        let rows = self.notice.div_ceil(self.width.max(1));
+        (rows > 0).then(|| self.height.saturating_sub(rows))
+    }
 }
 
 /// How far the history of a pane has been read.
@@ -171,6 +181,7 @@ pub struct Reader<'a> {
     piece_lines: u64,
     lengths: u64,
     pause: Option<Duration>,
+    continuing: bool,
     mark: String,
 }
 
@@ -180,7 +191,16 @@ impl<'a> Reader<'a> {
         // Nothing that a pane shows is taken for the mark between two answers, because nobody knows it before.
         let mark = format!("{:016x}", RandomState::new().hash_one(pane));
         let piece_lines = PIECE_LINES_MAX / 2;
-        Self { tmux, pane, moment: None, piece_lines, lengths: LENGTHS_FIRST, pause: None, mark }
+        Self {
+            tmux,
+            pane,
+            moment: None,
+            piece_lines,
+            lengths: LENGTHS_FIRST,
+            pause: None,
+            continuing: false,
+            mark,
+        }
     }
 
     /// Says how long the history was a moment ago, which saves asking.
@@ -188,7 +208,7 @@ impl<'a> Reader<'a> {
     pub fn expecting(mut self, history: u64, place: Option<&Place>) -> Self {
         if let Some(place) = place {
             let (width, limit) = (place.width, place.limit);
-            self.moment = Some(Moment { history, width, height: 0, limit, notice: false });
+            self.moment = Some(Moment { history, width, height: 0, limit, notice: 0 });
         }
         self
     }
@@ -233,8 +253,11 @@ impl<'a> Reader<'a> {
                 let plan = Plan::new(&place, known, self.piece_lines);
                 let (moment, parts) = self.timed(&plan).await?;
                 let believed = self.moment.replace(moment);
-                match plan.understand(&place, moment, parts) {
-                    Answer::Piece(piece) => return Ok(Reading::Piece(piece)),
+                match plan.understand(&place, moment, parts, self.continuing) {
+                    Answer::Piece(piece) => {
+                        self.continuing = true;
+                        return Ok(Reading::Piece(piece));
+                    }
                     Answer::Again => {
                         let moved = moment.history.abs_diff(believed.map_or(0, |known| known.history));
                         self.lengths = (4 * moved + LENGTHS_FIRST).min(LENGTHS_MAX);
@@ -387,7 +410,7 @@ impl Plan {
             anchor: place.border - place.anchor.lines..place.border,
             text: place.border..end,
             with_screen,
-            rows: known.notice.then(|| known.height.saturating_sub(1)),
+            rows: known.rows_above_notice(),
         }
     }
 
@@ -412,11 +435,13 @@ impl Plan {
         parts
     }
 
-    fn understand(&self, place: &Place, moment: Moment, parts: Vec<Vec<u8>>) -> Answer {
+    /// Returns what an answer means. `continuing` says that the place was read a moment ago, and so that lines
+    /// that look like those before it are those.
+    fn understand(&self, place: &Place, moment: Moment, parts: Vec<Vec<u8>>, continuing: bool) -> Answer {
         let end = self.end(moment.history);
         let wanted = self.parts(moment.history).len() + usize::from(self.with_screen);
         // Only a length that was asked for has all the parts. A history of no lines has nothing to ask for.
-        if parts.len() != wanted || moment.history < self.history || (moment.notice && self.rows.is_none()) {
+        if parts.len() != wanted || moment.history < self.history || moment.rows_above_notice() != self.rows {
             let shrunk = moment.history < self.history;
             return if shrunk { Answer::Moved } else { Answer::Again };
         }
@@ -429,7 +454,7 @@ impl Plan {
         if !self.anchor.is_empty() {
             let found = Anchor::of(&next(), place.anchor.lines);
             let whole = self.anchor.start == 0;
-            if found != place.anchor || !(whole || place.anchor.distinct) {
+            if found != place.anchor || !(whole || continuing || place.anchor.distinct) {
                 return Answer::Moved;
             }
         }
@@ -463,7 +488,7 @@ fn capture_part(lines: Range<u64>, length: u64, coloured: bool) -> String {
 fn parse_moment(line: &[u8]) -> Option<Moment> {
     let mut numbers = str::from_utf8(line).ok()?.split(' ').map(|word| word.parse().ok());
     let mut next = || numbers.next()?;
-    Some(Moment { history: next()?, width: next()?, height: next()?, limit: next()?, notice: next()? == 1 })
+    Some(Moment { history: next()?, width: next()?, height: next()?, limit: next()?, notice: next()? })
 }
 
 /// Splits what was printed at the marks, one of which ends each part.
