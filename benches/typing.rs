@@ -136,7 +136,9 @@ impl Bench {
             .trim()
             .parse()
             != Ok(wanted)
-        {}
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn typing(&self) {

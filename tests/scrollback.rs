@@ -215,7 +215,7 @@ fn no_more_lines_are_kept_than_wanted_and_one_piece() {
         lab.print("%0", &numbered(round * 900..(round + 1) * 900), &format!("{round}"));
         let recorded = plain(&lab.recorded(0));
         let lines = recorded.lines().count() as u32;
-        assert!(lines <= 1000 + 1024 + 8 && lines >= 900, "{lines}");
+        assert!((900..=1000 + 1024 + 8).contains(&lines), "{lines}");
         assert!(recorded.ends_with(&format!("line {} of it\n", (round + 1) * 900 - 1)), "{recorded}");
     }
 }
@@ -226,7 +226,7 @@ fn all_panes_together_keep_no_more_than_they_may() {
     let lab = Lab::start(50_000, Bounds { total_bytes, ..BOUNDS });
     lab.raw.run(&["split-window", "-d", "sleep 1000"]);
     lab.print("%0", &numbered(0..5000), "much");
-    lab.print("%1", &numbered(0..50).iter().copied().collect::<Vec<u8>>(), "little");
+    lab.print("%1", &numbered(0..50), "little");
     let mut server = lab.runtime.block_on(observe(&lab.tmux(), &Proc::default(), &|_| None)).unwrap().server;
     let texts = [lab.record(0), lab.record(1)];
     for pane in server.panes_mut() {
