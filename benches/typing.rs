@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use agent_keeper::keeper::{Bounds, Capture, Recorder};
 use agent_keeper::model::{Reason, Server, Snapshot};
 use agent_keeper::proc::Proc;
+use agent_keeper::redact::Redactor;
 use agent_keeper::store::Writer;
 use agent_keeper::tmux::Tmux;
 use agent_keeper::tmux::observe::{Observation, OutputMark, observe};
@@ -42,6 +43,21 @@ fn main() {
     let bench = Bench::start(panes);
     bench.typing();
     bench.incremental();
+    redaction();
+}
+
+/// How fast credentials are looked for, in lines as a coloured build prints them.
+fn redaction() {
+    let line = |n: usize| {
+        format!("\x1b[3{}m{n:06}\x1b[0m some ordinary output: path=/usr/lib/x-{n}.so --flag token", n % 8)
+    };
+    let lines: Vec<String> = (0..100_000).map(line).collect();
+    let bytes: usize = lines.iter().map(String::len).sum();
+    let (mut redactor, mut text) = (Redactor::new(true), Vec::with_capacity(2 * bytes));
+    let started = Instant::now();
+    lines.iter().for_each(|line| redactor.push(line.as_bytes(), &mut text));
+    assert!(text.len() >= bytes);
+    println!("looking for credentials: {:.0} MB/s", bytes as f64 / 1e6 / started.elapsed().as_secs_f64());
 }
 
 struct Bench {

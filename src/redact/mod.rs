@@ -145,69 +145,84 @@ fn is_harmless(value: &[u8]) -> bool {
     digits == value.len() || word && value.len() < 12 || value.iter().all(|byte| *byte == b'*')
 }
 
-/// What a line shows, and the targets of its links, each byte with its place in the line.
-struct Shown {
-    text: Vec<u8>,
-    places: Vec<usize>,
+/// What a line shows, and the targets of its links.
+struct Shown<'a> {
+    text: Cow<'a, [u8]>,
 }
 
-impl Shown {
-    fn of(line: &[u8]) -> Self {
-        let mut shown = Self { text: Vec::with_capacity(line.len()), places: Vec::new() };
+impl<'a> Shown<'a> {
+    fn of(line: &'a [u8]) -> Self {
         if !line.iter().any(|byte| matches!(byte, 0x1b | 0x0e | 0x0f)) {
-            shown.text.extend_from_slice(line);
-            return shown;
+            return Self { text: Cow::Borrowed(line) };
         }
-        let mut targets = Vec::new();
-        let mut at = 0;
-        while at < line.len() {
-            match &line[at..] {
-                [0x1b, b'[', rest @ ..] => {
-                    at += 3 + rest.iter().position(u8::is_ascii_alphabetic).unwrap_or(rest.len());
-                }
-                [0x1b, b']', rest @ ..] => {
-                    let length = rest.iter().position(|byte| *byte == 0x1b).unwrap_or(rest.len());
-                    targets.push(at + 2..at + 2 + length);
-                    at += 4 + length;
-                }
-                [0x0e | 0x0f | 0x1b, ..] => at += 1,
-                _ => {
-                    shown.add(line, at..at + 1);
-                    at += 1;
-                }
+        let mut text = Vec::with_capacity(line.len());
+        for part in parts(line) {
+            match part {
+                Some(range) => text.extend_from_slice(&line[range]),
+                None => text.push(BETWEEN),
             }
         }
-        for target in targets {
-            // A byte that is in no credential, so that text and targets do not run together.
-            shown.text.push(b'\n');
-            shown.places.push(usize::MAX);
-            shown.add(line, target);
-        }
-        shown
+        Self { text: Cow::Owned(text) }
     }
 
-    fn add(&mut self, line: &[u8], range: Range<usize>) {
-        self.text.extend_from_slice(&line[range.clone()]);
-        self.places.extend(range);
+    /// Returns the place in the line of each byte of the text.
+    fn places(&self, line: &[u8]) -> Vec<usize> {
+        match &self.text {
+            Cow::Borrowed(_) => (0..line.len()).collect(),
+            Cow::Owned(_) => {
+                parts(line).into_iter().flat_map(|part| part.unwrap_or(usize::MAX - 1..usize::MAX)).collect()
+            }
+        }
     }
 
     /// Returns the line with other characters in these places.
     fn cover(&self, line: &[u8], found: &[(Range<usize>, &'static str)]) -> Vec<u8> {
+        let places = self.places(line);
         // What becomes of each byte: itself, another one, or nothing.
         let mut bytes: Vec<Option<u8>> = line.iter().copied().map(Some).collect();
         for (range, name) in found {
-            let begins = |at: &usize| (self.text[*at] as i8) >= -0x40 && self.text[*at] != b'\n';
+            let begins = |at: &usize| (self.text[*at] as i8) >= -0x40 && self.text[*at] != BETWEEN;
             let width = range.clone().filter(begins).count();
             let mut filler = filler(name, width).into_iter();
             for at in range.clone() {
-                let place = self.places.get(at).copied().unwrap_or(at);
-                if let Some(byte) = bytes.get_mut(place) {
+                if let Some(byte) = places.get(at).and_then(|place| bytes.get_mut(*place)) {
                     *byte = if begins(&at) { filler.next() } else { None };
                 }
             }
         }
         bytes.into_iter().flatten().collect()
     }
+}
+
+/// Stands between what is seen and the targets of links, so that they do not run together: it is in no
+/// credential.
+const BETWEEN: u8 = b'\n';
+
+/// Returns where in a line what it shows is, and then, each behind a `None`, the targets of its links.
+fn parts(line: &[u8]) -> Vec<Option<Range<usize>>> {
+    let (mut shown, mut targets) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < line.len() {
+        at = match &line[at..] {
+            [0x1b, b'[', rest @ ..] => {
+                at + 3 + rest.iter().position(u8::is_ascii_alphabetic).unwrap_or(rest.len())
+            }
+            [0x1b, b']', rest @ ..] => {
+                let length = rest.iter().position(|byte| *byte == 0x1b).unwrap_or(rest.len());
+                targets.extend([None, Some(at + 2..at + 2 + length)]);
+                at + 4 + length
+            }
+            [0x0e | 0x0f | 0x1b, ..] => at + 1,
+            rest => {
+                let end = rest.iter().position(|byte| matches!(byte, 0x1b | 0x0e | 0x0f));
+                let end = at + end.unwrap_or(rest.len());
+                shown.push(Some(at..end));
+                end
+            }
+        };
+    }
+    shown.extend(targets);
+    shown
 }
 
 /// Returns so many characters that say what was there, if there is room for it.
