@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use crate::cause::in_words;
 use crate::model::{ObjectId, PaneId, Scrollback, Server, ServerId};
 use crate::redact::Redactor;
 use crate::store::{StoreError, Writer, chunks};
@@ -101,10 +102,17 @@ impl Recorder {
         match self.read(&mut reader, writer, known, pane, deadline).await {
             Ok(found) => Ok(found),
             Err(Failure::Store(why)) => Err(why),
-            Err(Failure::Capture(CaptureError::Gone | CaptureError::Tmux(TmuxError::Refused { .. }))) => {
+            // One pane that cannot be read must not keep the others from being saved.
+            Err(Failure::Capture(
+                error @ (CaptureError::Gone
+                | CaptureError::Answer
+                | CaptureError::Restless
+                | CaptureError::Tmux(TmuxError::Refused { .. })),
+            )) => {
+                debug!(%pane, "a text was not read: {}", in_words(error));
                 Ok(None)
             }
-            Err(Failure::Capture(error)) => Err(crate::cause::in_words(error)),
+            Err(Failure::Capture(error)) => Err(in_words(error)),
         }
     }
 
