@@ -37,6 +37,8 @@ pub struct Vitals {
     pub alternate: bool,
     /// Whether a restored pane still waits for somebody to press Enter.
     pub waiting: bool,
+    /// Whether its text may be kept.
+    pub keep_text: bool,
     /// Lines of history, cursor, and the second of the window's last output: equal means that
     /// nothing has been printed, as far as tmux tells cheaply.
     pub output: OutputMark,
@@ -224,6 +226,7 @@ impl Builder<'_> {
             dead: row.dead,
             alternate: row.alternate,
             waiting: pane.start.is_some(),
+            keep_text: !row.scrollback_off,
             output,
         };
         (pane, vitals)

@@ -22,7 +22,7 @@ const PANE: &str = "P\t#{session_id}\t#{window_id}\t#{window_index}\t#{window_ac
     #{automatic-rename}\t#{window_zoomed_flag}\t#{window_width}\t#{window_height}\t#{window_layout}\t\
     #{window_activity}\t#{pane_id}\t#{pane_index}\t#{pane_active}\t#{pane_last}\t#{pane_pid}\t\
     #{pane_dead}\t#{pane_dead_status}\t#{pane_dead_signal}\t#{pane_marked}\t#{alternate_on}\t#{history_size}\t#{cursor_y}\t#{cursor_x}\t\
-    #{n:window_name}:#{window_name}\t#{n:pane_title}:#{pane_title}\t\
+    #{==:#{@keeper-scrollback},off}\t#{n:window_name}:#{window_name}\t#{n:pane_title}:#{pane_title}\t\
     #{n:pane_start_path}:#{pane_start_path}";
 
 /// An answer that is not what tmux prints.
@@ -83,6 +83,8 @@ pub struct PaneRow {
     pub alternate: bool,
     pub history: u64,
     pub cursor: (u64, u64),
+    /// Whether the user's option `@keeper-scrollback` is `off` for it, its window, its session or globally.
+    pub scrollback_off: bool,
     pub title: Vec<u8>,
     pub start_directory: Vec<u8>,
 }
@@ -224,6 +226,7 @@ impl<'a> Row<'a> {
             alternate: self.flag()?,
             history: self.number()?,
             cursor: (self.number()?, self.number()?),
+            scrollback_off: self.flag()?,
             window: window.clone(),
             title: Vec::new(),
             start_directory: Vec::new(),
@@ -259,7 +262,7 @@ mod tests {
 
     const ANSWER: &str = "V\t10251\t3.3a\n\
         S\t$0\t1795253899\t1\t3:web\t0:\t4:/tmp\n\
-        P\t$0\t@0\t0\t1\t0\t1\t0\t80\t24\tb25d,80x24,0,0,0\t1795253899\t%0\t0\t1\t0\t4711\t0\t\t\t0\t0\t12\t5\t0\t4:bash\t2:vm\t4:/tmp\n";
+        P\t$0\t@0\t0\t1\t0\t1\t0\t80\t24\tb25d,80x24,0,0,0\t1795253899\t%0\t0\t1\t0\t4711\t0\t\t\t0\t0\t12\t5\t0\t0\t4:bash\t2:vm\t4:/tmp\n";
 
     #[test]
     fn an_answer_of_a_real_server() {

@@ -78,7 +78,7 @@ impl Lab {
         };
         let mut saved = eventually("all panes to run", || Some(self.observe()).filter(settled)).server;
         for pane in saved.panes_mut() {
-            let text = self.runtime.block_on(capture(&self.tmux(), pane.id, false, 1000, 1000)).unwrap();
+            let text = self.runtime.block_on(capture(&self.tmux(), pane.id, 1000)).unwrap();
             pane.scrollback = self.writer.put_text(&text).unwrap();
         }
         let snapshot = snapshot(saved.clone());
