@@ -17,6 +17,7 @@ use crate::dbus::serve::ServeError;
 use crate::environment;
 use crate::keeper::{self, Startup, StartupError};
 use crate::logind::{LINGER_DIR, Linger, Logind};
+use crate::pane::Level;
 use crate::place::{PlaceError, Places};
 use crate::socket::{self, SocketArguments};
 use crate::store::{StoreError, Writer};
@@ -58,6 +59,12 @@ enum Helper {
         object: String,
         /// The store that holds it
         state: PathBuf,
+        /// Which shell in a shell to become
+        #[arg(long, default_value_t)]
+        level: usize,
+        /// Start the jobs; somebody said so
+        #[arg(long)]
+        run: bool,
     },
     /// Become a tmux server
     #[command(hide = true)]
@@ -131,7 +138,9 @@ pub fn main() -> ExitCode {
 impl Helper {
     fn run(self) -> ExitCode {
         let result: std::io::Result<Option<Infallible>> = match self {
-            Helper::Pane { object, state } => pane::run(&object, &state).map(Some),
+            Helper::Pane { object, state, level, run } => {
+                pane::run(&object, &state, Level { number: level, run }).map(Some)
+            }
             Helper::Found { umask, tmux, arguments } => {
                 found::become_server(&umask, tmux, arguments).map(Some)
             }

@@ -14,6 +14,7 @@ use crate::model::{
     ServerId, Session, SessionId, Snapshot, StartMode, Window, WindowId,
 };
 use crate::proc::Proc;
+use crate::restore::approved::Approved;
 use crate::restore::compare::{Comparison, Difference, compare};
 use crate::restore::execute::{Executor, Report};
 use crate::restore::plan::{Selection, plan};
@@ -105,12 +106,19 @@ impl Drillmaster<'_> {
         writer: &Writer,
         tmux: &Tmux,
     ) -> Result<(Report, Comparison), DrillError> {
-        let everything = Selection { sessions: Vec::new(), by_hand: true };
+        let everything = Selection { by_hand: true, ..Selection::default() };
         let Ok(plan) = plan(generation, snapshot, None, &everything) else {
             return Ok((Report::default(), Comparison::default()));
         };
         self.match_numbering(snapshot, tmux).await?;
-        let executor = Executor { tmux, store: writer, program: self.program, mode: StartMode::Hold };
+        let approved = Approved::none();
+        let executor = Executor {
+            tmux,
+            store: writer,
+            program: self.program,
+            mode: StartMode::Hold,
+            approved: &approved,
+        };
         let report = executor.execute(&plan).await;
         let comparison = settle(snapshot, writer.store(), tmux).await?;
         Ok((report, comparison))
@@ -148,7 +156,7 @@ async fn settle(snapshot: &Snapshot, store: &Store, tmux: &Tmux) -> Result<Compa
 /// Returns whether a difference can be one of time: what a pane shows and runs. All else tmux has done when it
 /// has answered.
 fn may_pass(difference: &Difference) -> bool {
-    matches!(difference.field, "text" | "program" | "directory" | "title")
+    matches!(difference.field.as_str(), "text" | "program" | "directory" | "title")
 }
 
 async fn compare_texts(

@@ -91,12 +91,18 @@ impl Login {
             return name.to_owned();
         }
         let path = self.get("PATH").unwrap_or(OsStr::new(DEFAULT_PATH));
-        let candidates = std::env::split_paths(path).map(|dir| dir.join(name));
-        candidates
-            .into_iter()
-            .find(|file| nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok())
-            .unwrap_or_else(|| name.to_owned())
+        find_in_path(name.as_os_str(), path).unwrap_or_else(|| name.to_owned())
     }
+}
+
+/// Finds a program by its name in a search path.
+pub fn find_in_path(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| is_program(file))
+}
+
+/// Returns whether a file can be executed.
+pub fn is_program(file: &Path) -> bool {
+    file.is_file() && nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok()
 }
 
 /// Returns the variables without those that belong to this process alone, and with those that every

@@ -27,7 +27,7 @@
 //! | talking to tmux: running commands, reading a server, capturing text, layouts | [`tmux`] |
 //! | units, scopes and where a process lives; what logind will do at logout | [`systemd`], [`logind`] |
 //! | processes | [`proc`] |
-//! | generations on disk: writing, damage, retention | [`store`] |
+//! | generations on disk: writing, damage, retention, pins, verification, carrying to another host | [`store`] |
 //! | what a restore will do, doing it, and comparing the result | [`restore`], [`drill`] |
 //! | the process that waits in a restored pane | [`pane`] |
 //! | the daemon: its state machine, its loop, its command line | [`keeper`], [`daemon`] |
@@ -37,7 +37,7 @@
 //! | snapshots out of the files of other tools | [`import`] |
 //! | `keeperctl`, one file per command | [`cli`] |
 //! | configuration, directories, the socket that is meant, the login's environment | [`config`], [`place`], [`socket`], [`environment`] |
-//! | errors in words | [`cause`] |
+//! | errors in words, the name that was meant | [`cause`], [`similar`] |
 //!
 //! # Words
 //!
@@ -63,6 +63,7 @@ pub mod place;
 pub mod proc;
 pub mod restore;
 pub mod setup;
+pub mod similar;
 pub mod socket;
 pub mod store;
 pub mod systemd;

@@ -4,18 +4,22 @@
 //! look" (`None`, or an error) instead of inventing an answer.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::{major, minor};
 use procfs::FromRead;
 
 use crate::model::{BootId, ByteString, Process, ServerId};
 
-/// How much of a command line is kept, in bytes; longer ones are cut. The kernel allows megabytes
-/// (execve(2), "Limits on size of arguments").
-const CMDLINE_BYTES_MAX: usize = 128 * 1024;
+/// The longest command line that is kept, in bytes. The kernel allows megabytes (execve(2), "Limits on size of
+/// arguments").
+const CMDLINE_BYTES_MAX: u64 = 128 * 1024;
+
+/// How many empty arguments, and nothing else, a person may have given to a program.
+const EMPTY_ARGUMENTS_MAX: usize = 2;
 
 /// A view of the processes of this machine.
 #[derive(Debug, Clone)]
@@ -28,14 +32,37 @@ pub struct Proc {
 pub struct Stat {
     /// The name of the executable, at most 15 bytes; a process can change it.
     pub comm: String,
+    /// The process that started it, or that took it in.
+    pub parent: u32,
     /// The process group.
     pub process_group: i32,
+    /// The session, in the kernel's sense: all processes of a pane that have not left it.
+    pub session: i32,
+    /// The device number of its controlling terminal; 0 without one.
+    pub terminal: i32,
     /// The foreground process group of its terminal, or -1 without one.
     pub foreground_group: i32,
     /// When it started, in clock ticks since boot.
     pub start_ticks: u64,
     /// Whether it has ended and nobody has taken note of it yet; in a container without an init, for ever.
     pub ended: bool,
+    /// Whether a signal has stopped it (Ctrl-Z).
+    pub stopped: bool,
+    /// Where its program lies in memory; without a stack when we may not know (another user's).
+    pub image: Image,
+}
+
+/// Where the kernel has put a program: its code, stack, arguments and environment. Every exec draws these
+/// anew (`randomize_va_space`), and a fork keeps them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Image([u64; 4]);
+
+impl Stat {
+    /// Returns whether this process was forked from another and has executed nothing since, as a subshell.
+    pub fn is_fork_of(&self, parent: &Stat) -> bool {
+        let [_, stack, ..] = self.image.0;
+        self.image == parent.image && stack != 0
+    }
 }
 
 impl Default for Proc {
@@ -66,10 +93,20 @@ impl Proc {
         let stat = procfs::process::Stat::from_read(file).map_err(io::Error::other)?;
         Ok(Stat {
             comm: stat.comm,
+            parent: u32::try_from(stat.ppid).unwrap_or_default(),
             process_group: stat.pgrp,
+            session: stat.session,
+            terminal: stat.tty_nr,
             foreground_group: stat.tpgid,
             start_ticks: stat.starttime,
             ended: matches!(stat.state, 'Z' | 'X'),
+            stopped: stat.state == 'T',
+            image: Image([
+                stat.startcode,
+                stat.startstack,
+                stat.arg_start.unwrap_or_default(),
+                stat.env_start.unwrap_or_default(),
+            ]),
         })
     }
 
@@ -79,23 +116,33 @@ impl Proc {
     }
 
     /// Reads what a process runs and where. An empty argument vector (a zombie, a kernel thread)
-    /// counts as "not there".
-    pub fn process(&self, pid: u32) -> io::Result<Process> {
+    /// counts as "not there". Of another user's process (`sudo`, `su`) everybody may read the arguments and
+    /// nobody the rest: then it is what its first argument names, in the directory `started_in`.
+    pub fn process(&self, pid: u32, started_in: Option<&ByteString>) -> io::Result<Process> {
         let argv = self.argv(pid)?;
         if argv.is_empty() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        Ok(Process {
-            exe: strip_deleted(fs::read_link(self.path(pid, "exe"))?),
-            directory: strip_deleted(fs::read_link(self.path(pid, "cwd"))?),
-            argv,
-        })
+        let link = |file| match (fs::read_link(self.path(pid, file)), started_in) {
+            (Ok(link), _) => Ok(Some(strip_deleted(link))),
+            (Err(error), Some(_)) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+            (Err(error), _) => Err(error),
+        };
+        let (exe, directory) = (link("exe")?, link("cwd")?);
+        let (exe, argv) = undisguised(exe.unwrap_or_else(|| argv[0].clone()), argv);
+        let directory = directory.or_else(|| started_in.cloned()).unwrap_or_default();
+        Ok(Process { exe, argv, directory })
     }
 
-    /// Reads the exact argument vector of a process.
+    /// Reads the exact argument vector of a process. One that is too long for us is an error and not cut:
+    /// half a command is another command.
     pub fn argv(&self, pid: u32) -> io::Result<Vec<ByteString>> {
-        let mut bytes = fs::read(self.path(pid, "cmdline"))?;
-        bytes.truncate(CMDLINE_BYTES_MAX);
+        let mut bytes = Vec::new();
+        let file = fs::File::open(self.path(pid, "cmdline"))?;
+        file.take(CMDLINE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > CMDLINE_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         if bytes.last() == Some(&0) {
             bytes.pop();
         } else if bytes.is_empty() {
@@ -104,16 +151,28 @@ impl Proc {
         Ok(bytes.split(|b| *b == 0).map(ByteString::from).collect())
     }
 
-    /// Returns the children of a process that are in a process group, in the order in which they
-    /// were started. Needs a kernel with `CONFIG_PROC_CHILDREN`, as all distributions' have.
-    pub fn children_in_group(&self, pid: u32, group: i32) -> Vec<u32> {
+    /// Returns the living children of a process, in the order in which they were started. Needs a kernel
+    /// with `CONFIG_PROC_CHILDREN`, as all distributions' have.
+    pub fn children(&self, pid: u32) -> Vec<(u32, Stat)> {
         let list = self.path(pid, &format!("task/{pid}/children"));
         let children = fs::read_to_string(list).unwrap_or_default();
         children
             .split_ascii_whitespace()
             .filter_map(|child| child.parse().ok())
-            .filter(|child| self.stat(*child).is_ok_and(|s| s.process_group == group))
+            .filter_map(|child| Some((child, self.stat(child).ok()?)))
+            .filter(|(_, stat)| !stat.ended)
             .collect()
+    }
+
+    /// Returns what a file descriptor of a process leads to.
+    pub fn descriptor(&self, pid: u32, number: u32) -> Option<Descriptor> {
+        let meta = fs::metadata(self.path(pid, &format!("fd/{number}"))).ok()?;
+        let kind = meta.file_type();
+        Some(match kind.is_char_device() {
+            true => Descriptor::Device(terminal_number(meta.rdev())),
+            false if kind.is_fifo() || kind.is_socket() => Descriptor::Pipe,
+            false => Descriptor::File,
+        })
     }
 
     /// Returns the ids of all processes of a user.
@@ -155,6 +214,44 @@ impl Proc {
     }
 }
 
+/// What a file descriptor leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descriptor {
+    /// A terminal or another character device, by its number as in [`Stat::terminal`].
+    Device(i32),
+    /// A pipe or a socket.
+    Pipe,
+    /// Anything else.
+    File,
+}
+
+/// Returns a device number as `/proc/PID/stat` has it in `tty_nr`: the minor number in the bits 31 to 20 and
+/// 7 to 0, the major in 15 to 8 (proc_pid_stat(5)).
+fn terminal_number(device: u64) -> i32 {
+    let number = major(device) << 8 | minor(device) & 0xff | (minor(device) & 0xfff00) << 12;
+    (number as u32).cast_signed()
+}
+
+/// Sees through a process that has written a title over its arguments (setproctitle(3), `process.title` of
+/// Node.js): one text with NULs behind it, up to where the arguments ended. What it was called with is lost;
+/// the title is what is left, and whether a program is called like that is seen when it is run.
+///
+/// Empty arguments that somebody did give are kept: those of a program that is still called by its own name, up
+/// to two of them.
+fn undisguised(exe: ByteString, mut argv: Vec<ByteString>) -> (ByteString, Vec<ByteString>) {
+    let Some((name, rest)) = argv.split_first().filter(|(_, rest)| rest.iter().all(ByteString::is_empty))
+    else {
+        return (exe, argv);
+    };
+    let own_name = name.base_name().strip_prefix(b"-").unwrap_or(name.base_name()) == exe.base_name();
+    let titled = !own_name && (!rest.is_empty() || name.as_bytes().contains(&b' '));
+    if !titled && rest.len() <= EMPTY_ARGUMENTS_MAX {
+        return (exe, argv);
+    }
+    argv.truncate(1);
+    (if own_name { exe } else { argv[0].clone() }, argv)
+}
+
 /// Returns `socket:[INODE]` for each listening socket of a path in the text of `/proc/net/unix`.
 fn listening_inodes(table: &[u8], socket: &Path) -> Vec<String> {
     table
@@ -187,4 +284,73 @@ fn strip_deleted(link: PathBuf) -> ByteString {
         bytes.truncate(kept.len());
     }
     bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_are_numbered_as_in_stat() {
+        assert_eq!(terminal_number(nix::sys::stat::makedev(136, 3)), 34_819);
+        assert_eq!(terminal_number(nix::sys::stat::makedev(136, 300)), 136 << 8 | 300 & 0xff | 1 << 20);
+        assert_eq!(terminal_number(nix::sys::stat::makedev(4, 1)), 1025);
+    }
+
+    #[test]
+    fn a_title_is_told_from_arguments() {
+        let padding = [""; 30];
+        let cases: [(&str, Vec<&str>, &str, usize); 10] = [
+            ("/usr/bin/node", [&["claude"], &padding[..]].concat(), "claude", 1),
+            ("/usr/bin/node", vec!["npm run dev"], "npm run dev", 1),
+            ("/usr/bin/node", [&["node"], &padding[..]].concat(), "/usr/bin/node", 1),
+            ("/usr/sbin/x", vec!["x: worker 1", "", ""], "x: worker 1", 1),
+            ("/usr/bin/printf", vec!["printf", "", ""], "/usr/bin/printf", 3),
+            ("/usr/bin/bash", vec!["-bash", ""], "/usr/bin/bash", 2),
+            ("/usr/bin/vim.basic", vec!["vim"], "/usr/bin/vim.basic", 1),
+            ("/opt/my app/run it", vec!["./run it"], "/opt/my app/run it", 1),
+            ("/usr/bin/node", vec!["node", "x y", ""], "/usr/bin/node", 3),
+            ("/usr/bin/env", vec!["env", "", "", "", "a"], "/usr/bin/env", 5),
+        ];
+        for (exe, argv, expected, length) in cases {
+            let argv: Vec<ByteString> = argv.into_iter().map(ByteString::from).collect();
+            let (seen, kept) = undisguised(exe.into(), argv.clone());
+            assert_eq!((seen, kept.len()), (expected.into(), length), "{argv:?}");
+        }
+    }
+
+    #[test]
+    fn our_own_process_is_read_to_the_byte() {
+        let argv: [&[u8]; 6] = [b"cat", b"", b"a b", b"\xff\n\x1b[31m", b"-", b""];
+        let mut command = std::process::Command::new("cat");
+        command.args(argv[1..].iter().map(|word| std::ffi::OsStr::from_bytes(word)));
+        // The last but one makes it read what never comes.
+        let mut child =
+            command.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        // An exec has no arguments for a moment.
+        let seen = std::iter::repeat_with(|| Proc::default().process(child.id(), None));
+        let seen = seen.take(1_000_000).find_map(Result::ok).unwrap();
+        let parent = Proc::default().stat(std::process::id()).unwrap();
+        let stat = Proc::default().stat(child.id()).unwrap();
+        let stdin = Proc::default().descriptor(child.id(), 0);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(seen.argv.iter().map(ByteString::as_bytes).collect::<Vec<_>>(), argv);
+        assert_eq!(seen.exe.base_name(), b"cat");
+        assert_eq!(stat.parent, std::process::id());
+        assert!(!stat.is_fork_of(&parent), "it has executed something");
+        assert!(stat.is_fork_of(&stat));
+        assert_eq!(stdin, Some(Descriptor::Pipe));
+    }
+
+    #[test]
+    fn half_a_command_is_no_command() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("7")).unwrap();
+        let longest = CMDLINE_BYTES_MAX as usize;
+        fs::write(dir.path().join("7/cmdline"), vec![b'x'; longest]).unwrap();
+        assert_eq!(Proc::below(dir.path()).argv(7).unwrap()[0].as_bytes().len(), longest);
+        fs::write(dir.path().join("7/cmdline"), vec![b'x'; longest + 1]).unwrap();
+        assert_eq!(Proc::below(dir.path()).argv(7).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
 }

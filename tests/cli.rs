@@ -93,8 +93,8 @@ fn add_damaged(keeper: &Keeper) -> Vec<(String, PathBuf, &'static str)> {
         (packed(plain.replace("\"web\"", "\"wob\"")), "damaged: the checksum does not match"),
         (Vec::new(), "damaged: "),
         (
-            packed(plain.replacen("generation 1 ", "generation 7 ", 1)),
-            "written in format 7 by a newer agent-keeper; this one reads up to format 1",
+            packed(plain.replacen("generation 2 ", "generation 7 ", 1)),
+            "written in format 7 by a newer agent-keeper; this one reads up to format 2",
         ),
     ];
     let numbered = (last + 1..).zip(cases);
@@ -153,13 +153,26 @@ fn where_no_snapshot_can_be_read_nothing_else_is_drilled_or_restored() {
 }
 
 #[test]
-fn a_store_of_a_newer_version_is_left_alone() {
+fn a_store_of_a_newer_version_is_read_and_left_alone() {
     let keeper = Keeper::with_saved(&["web"]);
-    fs::write(keeper.store_dir().join("format"), "2\n").unwrap();
+    fs::write(keeper.store_dir().join("format"), "3\n").unwrap();
     let before = files(&keeper.store_dir());
-    let words = ["state/agent-keeper is in format 2, written by a newer agent-keeper", "Nothing was changed"];
-    let lines =
-        [&["snapshot", "list"][..], &["snapshot", "show", "1"], &["restore"], &["restore", "-n"], &["drill"]];
+    let lines: [&[&str]; 5] = [
+        &["snapshot", "list"],
+        &["snapshot", "show"],
+        &["snapshot", "verify"],
+        &["restore", "-n"],
+        &["snapshot", "export", "latest", "../export"],
+    ];
+    for line in lines {
+        ctl(&keeper, line, 0, &[]);
+    }
+    let words = ["state/agent-keeper is in format 3, written by a newer agent-keeper", "Nothing was changed"];
+    let lines: [&[&str]; 3] = [
+        &["snapshot", "pin", "latest"],
+        &["snapshot", "unpin", "latest"],
+        &["snapshot", "import", "../export"],
+    ];
     for line in lines {
         ctl(&keeper, line, 1, &[&words[..], &["install the newer agent-keeper again"]].concat());
     }
@@ -433,9 +446,10 @@ fn a_dry_run_says_what_the_restore_then_does_and_changes_nothing() {
     keeper.start_watching();
     keeper.tmux.run(&["new-session", "-d", "-s", "web"]);
     keeper.tmux.run(&["split-window", "-d", "-t", "web", "sleep", "4321"]);
-    keeper.tmux.run(&["new-session", "-d", "-s", "agents"]);
-    keeper.saved("the program", |snapshot| {
-        snapshot["server"]["sessions"].as_array().unwrap().len() == 2 && snapshot.to_string().contains("4321")
+    keeper.tmux.run(&["new-session", "-d", "-s", "agents", "tail", "-f", "/dev/null"]);
+    keeper.saved("the programs", |snapshot| {
+        let text = snapshot.to_string();
+        text.contains("4321") && text.contains("\"tail\",\"-f\"")
     });
     keeper.tmux.kill_server_hard();
     until("an empty server", || keeper.state() == "watching" && keeper.tmux.server_pid().is_some());
@@ -445,14 +459,20 @@ fn a_dry_run_says_what_the_restore_then_does_and_changes_nothing() {
         &keeper,
         &["restore", "--dry-run"],
         0,
-        &["would restore", "web: 1 window, 2 panes", "waits for Enter: sleep 4321"],
+        &[
+            "would restore",
+            "web: 1 window, 2 panes",
+            "waits for Enter: sleep 4321",
+            "agents:0.0 runs: tail -f /dev/null",
+        ],
     );
     assert_eq!((files(&keeper.store_dir()), keeper.tmux.server_pid()), before);
     assert!(keeper.tmux.sessions().is_empty());
     let done = json(&ctl(&keeper, &["restore", "--json"], 0, &[]));
     let steps = |document: &Value| -> Vec<(Value, Value)> {
         let rows = document["sessions"].as_array().unwrap().iter();
-        rows.map(|row| (row["session"].clone(), row["waiting"].clone())).collect()
+        rows.map(|row| (row["session"].clone(), [&row["waiting"], &row["running"]].map(Value::clone).into()))
+            .collect()
     };
     assert_eq!(steps(&plan), steps(&done));
     assert!(done["sessions"].as_array().unwrap().iter().all(|row| row["result"] == "restored"), "{done}");

@@ -191,6 +191,7 @@ Configuration, see
 ~/.local/state/agent\-keeper/
 Snapshots.
 They hold what was on your screens: the folder is open to you only.
+A file pins/NUMBER in it keeps that snapshot.
 .TP
 $XDG_RUNTIME_DIR/agent\-keeper/bus
 The socket on which keeperctl reaches the daemon; the same interface is on the user bus as org.agentkeeper.Keeper1.

@@ -11,15 +11,18 @@ const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// What decides. It gets values and returns values. A name that ends in / is a folder.
-const PURE: [&str; 11] = [
+const PURE: [&str; 14] = [
     "src/doctor/checks.rs",
     "src/import/",
     "src/keeper/action.rs",
     "src/keeper/changes.rs",
     "src/keeper/event.rs",
     "src/keeper/state/",
+    "src/restore/approved.rs",
     "src/restore/compare.rs",
+    "src/restore/diff.rs",
     "src/restore/plan.rs",
+    "src/restore/selection.rs",
     "src/store/retention.rs",
     "src/tmux/arrange.rs",
     "src/tmux/layout.rs",

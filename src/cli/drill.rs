@@ -14,7 +14,8 @@ use super::{CliError, Context, Exit};
 /// What to drill with.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Which snapshot: its number, "latest" or "previous"; a built-in sample when there is none yet
+    /// Which snapshot: "latest", "previous", its number, or a time such as "2 hours ago"; a built-in sample when
+    /// there is none yet
     #[arg(value_name = "SNAPSHOT")]
     which: Option<Which>,
     /// Use the built-in sample
@@ -35,7 +36,7 @@ struct Document {
 #[derive(Debug, Serialize)]
 struct Row {
     place: String,
-    field: &'static str,
+    field: String,
     saved: String,
     found: String,
 }
@@ -118,7 +119,7 @@ fn text(generation: Option<Generation>, snapshot: &Snapshot, drill: &Drill, prob
     let counts = describe_counts(snapshot.server.counts());
     let mut out = format!("restored {subject} ({counts}) on a throw-away server\n");
     let differences = drill.comparison.differences.iter().map(|difference| {
-        let (place, field) = (&difference.place, difference.field);
+        let (place, field) = (&difference.place, &difference.field);
         format!("{place} {field}: {} became {}", difference.saved, difference.found)
     });
     for line in problems.iter().cloned().chain(differences) {

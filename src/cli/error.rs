@@ -135,7 +135,7 @@ impl From<zbus::Error> for CliError {
             zbus::Error::MethodError(name, Some(sentence), _) => {
                 let failure = Self::failed(anyhow::Error::msg(sentence.clone()));
                 match name.as_str().rsplit('.').next() {
-                    Some("NoGeneration" | "UnknownSession") => failure.hint(WHAT_THERE_IS),
+                    Some("NoGeneration" | "UnknownSession" | "UnknownWindow") => failure.hint(WHAT_THERE_IS),
                     _ => failure,
                 }
             }

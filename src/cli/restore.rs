@@ -1,10 +1,16 @@
 //! `keeperctl restore`: bring back sessions, or show what would be done.
 
-use serde::Serialize;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::model::{Generation, Snapshot, plural};
+use serde::Serialize;
+use zbus::Variant;
+
+use crate::model::{Generation, PaneId, Server, Snapshot};
 use crate::proc::Proc;
-use crate::restore::plan::{Plan, Selection, Waiting, plan};
+use crate::restore::approved::Approved;
+use crate::restore::plan::{Plan, Programs, Selection, SelectionError, Started, plan};
+use crate::restore::selection::is_held;
+use crate::similar::nearest;
 use crate::tmux::TmuxError;
 use crate::tmux::observe::{ObserveError, observe};
 
@@ -19,14 +25,22 @@ const NAME_COLUMNS_MAX: usize = 60;
 
 /// What to bring back.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: keeperctl restore \"2 hours ago\" --window web:logs --dry-run")]
 pub struct Arguments {
-    /// From which snapshot: its number, "latest" or "previous"; without one the newest that holds what is
-    /// asked for
+    /// From which snapshot: "latest", "previous", its number, or a time such as "14:05" or "2 hours ago"; without
+    /// one the newest that holds what is asked for
     #[arg(value_name = "SNAPSHOT")]
     which: Option<Which>,
     /// Only this session; can be given several times
     #[arg(long = "session", short = 's', value_name = "NAME", allow_hyphen_values = true)]
     sessions: Vec<String>,
+    /// Only this window, such as web:2, web:logs, or with one --session 2 or logs; can be given several times. If
+    /// its session is there, it is added to that
+    #[arg(long = "window", short = 'w', value_name = "WINDOW", allow_hyphen_values = true)]
+    windows: Vec<String>,
+    /// Give the one session this name; it is made even if the one of the old name is there
+    #[arg(long = "as", value_name = "NEWNAME", allow_hyphen_values = true)]
+    rename: Option<String>,
     /// Only show what would be done
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -40,7 +54,9 @@ struct Row {
     result: String,
     detail: String,
     /// Programs that wait, or would wait, for Enter.
-    waiting: Vec<Waiting>,
+    waiting: Vec<Started>,
+    /// Programs that start by themselves, because they are approved.
+    running: Vec<Started>,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,96 +70,145 @@ struct Document {
 
 /// Brings back.
 pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
+    let selection = Selection {
+        sessions: arguments.sessions.clone(),
+        windows: arguments.windows.clone(),
+        rename: arguments.rename.clone(),
+        by_hand: true,
+    };
     let (generation, snapshot) = match arguments.which {
         Some(which) => which.load(context)?,
-        None => newest_with(context, &arguments.sessions)?,
+        None => newest_with(context, &selection)?,
     };
-    let selection = Selection { sessions: arguments.sessions.clone(), by_hand: true };
     let live = live_server(context).await?;
-    let plan = plan(generation, &snapshot, live.as_ref(), &selection)
-        .map_err(|unknown| CliError::failed(unknown).hint("what others hold: keeperctl snapshot list"))?;
-    let rows = if arguments.dry_run { planned(&plan) } else { carry_out(context, &plan, &selection).await? };
+    let plan = plan(generation, &snapshot, live.as_ref(), &selection).map_err(hinted)?;
+    let approved = context.settings()?.approved;
+    let rows = match arguments.dry_run {
+        true => planned(&plan, &approved),
+        false => carry_out(context, &plan, &selection, &approved).await?,
+    };
     report(context, generation, arguments, rows, lost_texts(context, &plan, &snapshot)?)
 }
 
 /// Returns the panes of the plan whose text is damaged in the store. They come back without it.
 fn lost_texts(context: &Context, plan: &Plan, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
     let lost = context.store()?.lost_texts(snapshot).into_iter().map(|lost| lost.place);
-    // No session is called with a colon in it (tmux replaces them: session_check_name, session.c).
-    let made = |place: &String| {
-        let session = place.split(':').next();
-        plan.steps.iter().any(|step| session == Some(&step.session.name))
-    };
+    let planned: HashSet<PaneId> = plan
+        .steps
+        .iter()
+        .flat_map(|step| &step.session.windows)
+        .flat_map(|window| window.panes.iter().map(|pane| pane.id))
+        .collect();
+    let panes = snapshot.server.panes().filter(|(_, _, pane)| planned.contains(&pane.id));
+    let places: HashSet<String> = panes
+        .map(|(session, window, pane)| format!("{}:{}.{}", session.name, window.index, pane.index))
+        .collect();
+    let made = |place: &String| places.contains(place);
     Ok(lost.filter(made).collect())
 }
 
-/// Returns the newest snapshot that holds sessions of these names, or any.
-fn newest_with(context: &Context, names: &[String]) -> Result<(Generation, Snapshot), CliError> {
-    let holds = |snapshot: &Snapshot, name: &String| {
-        snapshot.server.sessions.iter().any(|session| session.name == *name)
-    };
-    let found = newest(&context.store()?, |snapshot| names.iter().all(|name| holds(snapshot, name)))?;
-    match (found, names) {
-        (Some(found), _) => Ok(found),
-        (None, []) => Which::Latest.load(context),
-        (None, names) => {
-            let message = match names {
-                [name] => format!("no snapshot holds a session {name:?}"),
-                names => format!("no snapshot holds all of the sessions {}", names.join(", ")),
-            };
-            Err(CliError::failed(anyhow::Error::msg(message)).hint("what there is: keeperctl snapshot list"))
+fn hinted(error: SelectionError) -> CliError {
+    let hint = match &error {
+        SelectionError::UnknownSession { .. } => "what others hold: keeperctl snapshot list",
+        SelectionError::UnknownWindow { generation, .. } => {
+            let hint = format!("what it holds: keeperctl snapshot show {generation}");
+            return CliError::failed(error).hint(hint);
         }
+        SelectionError::AmbiguousWindow { .. } => "name it by session and index, as in --window web:2",
+        SelectionError::OneNameForMany { .. } => "choose one with --session NAME",
+        SelectionError::BadName { .. } | SelectionError::NameTaken { .. } => {
+            "choose another with --as NEWNAME"
+        }
+    };
+    CliError::failed(error).hint(hint)
+}
+
+/// Returns the newest snapshot that holds what is asked for.
+fn newest_with(context: &Context, selection: &Selection) -> Result<(Generation, Snapshot), CliError> {
+    let mut names = BTreeSet::new();
+    let found = newest(&context.store()?, |snapshot| {
+        names.extend(snapshot.server.sessions.iter().map(|session| session.name.clone()));
+        is_held(snapshot, selection)
+    })?;
+    match found {
+        Some(found) => Ok(found),
+        None if selection.sessions.is_empty() && selection.windows.is_empty() => Which::Latest.load(context),
+        None => Err(held_by_none(selection, &names)),
     }
 }
 
-async fn live_server(context: &Context) -> Result<Option<crate::model::Server>, CliError> {
-    match observe(&context.usable_tmux().await?, &Proc::default(), &|_| None).await {
+fn held_by_none(selection: &Selection, names: &BTreeSet<String>) -> CliError {
+    let message = match (&selection.sessions[..], &selection.windows[..]) {
+        ([name], []) => format!("no snapshot holds a session {name:?}"),
+        ([], [window]) => format!("no snapshot holds a window {window:?}"),
+        ([name], [window]) => format!("no snapshot holds a session {name:?} with a window {window:?}"),
+        (names, []) => format!("no snapshot holds all of the sessions {}", names.join(", ")),
+        (_, windows) => format!("no snapshot holds all of the windows {}", windows.join(", ")),
+    };
+    let unknown = selection.sessions.iter().find(|wanted| !names.contains(*wanted));
+    let near = unknown.and_then(|wanted| nearest(wanted, names.iter().map(|name| (name.as_str(), name))));
+    let error = CliError::failed(anyhow::Error::msg(message));
+    let error = near.into_iter().fold(error, |error, near| error.hint(format!("did you mean {near:?}?")));
+    error.hint("what there is: keeperctl snapshot list")
+}
+
+/// Looks at the server; `None` where there is none.
+pub async fn live_server(context: &Context) -> Result<Option<Server>, CliError> {
+    let store = context.store();
+    let start = |id| serde_json::from_slice(&store.as_ref().ok()?.object(id).ok()?).ok();
+    match observe(&context.usable_tmux().await?, &Proc::default(), &start).await {
         Ok(seen) => Ok(Some(seen.server)),
         Err(ObserveError::Tmux(TmuxError::NoServer { .. })) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-fn planned(plan: &Plan) -> Vec<Row> {
-    let waiting = plan.waiting();
+fn planned(plan: &Plan, approved: &Approved) -> Vec<Row> {
+    let programs = plan.programs(approved);
     let steps = plan.steps.iter().map(|step| {
-        let windows = step.session.windows.len();
-        let panes: usize = step.session.windows.iter().map(|window| window.panes.len()).sum();
-        let detail = match &step.shares_windows_of {
-            Some(peer) => format!("sharing the windows of {peer}"),
-            None => format!("{}, {}", plural(windows, "window"), plural(panes, "pane")),
-        };
-        let own = waiting.iter().filter(|waiting| waiting.session == step.session.name).cloned();
-        Row {
-            session: step.session.name.clone(),
-            result: "restore".to_owned(),
-            detail,
-            waiting: own.collect(),
-        }
+        let Programs { running, waiting } = programs_of(&programs, &step.session.name);
+        let detail = step.in_words();
+        Row { session: step.session.name.clone(), result: "restore".to_owned(), detail, waiting, running }
     });
     steps.chain(skipped(plan)).collect()
+}
+
+fn programs_of(all: &Programs, session: &str) -> Programs {
+    let own = |list: &[Started]| list.iter().filter(|started| started.session == session).cloned().collect();
+    Programs { running: own(&all.running), waiting: own(&all.waiting) }
 }
 
 fn skipped(plan: &Plan) -> impl Iterator<Item = Row> + '_ {
     plan.skips.iter().map(|skip| Row {
         session: skip.session.clone(),
         result: "skipped".to_owned(),
-        detail: skip.why.sentence().to_owned(),
+        detail: skip.why.sentence(),
         waiting: Vec::new(),
+        running: Vec::new(),
     })
 }
 
 /// The daemon does it, so that it does not save what is half there.
-async fn carry_out(context: &Context, shown: &Plan, selection: &Selection) -> Result<Vec<Row>, CliError> {
+async fn carry_out(
+    context: &Context,
+    shown: &Plan,
+    selection: &Selection,
+    approved: &Approved,
+) -> Result<Vec<Row>, CliError> {
     let keeper = context.keeper().await?;
-    let rows = keeper.restore(shown.generation, &selection.sessions).await?;
-    let waiting = shown.waiting();
+    let mut options = HashMap::from([
+        ("sessions", Variant::from(&selection.sessions)),
+        ("windows", Variant::from(&selection.windows)),
+    ]);
+    options.extend(selection.rename.as_ref().map(|name| ("name", Variant::from(name))));
+    let rows = keeper.restore_selected(shown.generation, options).await?;
+    let programs = shown.programs(approved);
     Ok(rows
         .into_iter()
         .map(|(session, result, detail)| {
-            let own =
-                waiting.iter().filter(|waiting| result != "skipped" && waiting.session == session).cloned();
-            Row { waiting: own.collect(), session, result, detail }
+            let made =
+                if result == "skipped" { Programs::default() } else { programs_of(&programs, &session) };
+            Row { waiting: made.waiting, running: made.running, session, result, detail }
         })
         .collect())
 }
@@ -156,7 +221,8 @@ fn report(
     lost: Vec<String>,
 ) -> Result<Exit, CliError> {
     let dry_run = arguments.dry_run;
-    let exit = match exit(&rows, !arguments.sessions.is_empty()) {
+    let by_name = !arguments.sessions.is_empty() || !arguments.windows.is_empty();
+    let exit = match exit(&rows, by_name) {
         Exit::Done if !lost.is_empty() => Exit::Partly,
         exit => exit,
     };
@@ -173,7 +239,10 @@ fn report(
         rows.iter().for_each(|row| out.push_str(&lines(row)));
         print(&out)?;
         if idle {
-            note("nothing to do: sessions of all these names are there");
+            note(match arguments.windows.is_empty() {
+                true => "nothing to do: sessions of all these names are there",
+                false => "nothing to do: all of this is there; --as NEWNAME makes a session of its own of it",
+            });
         }
     }
     Ok(exit)
@@ -206,7 +275,10 @@ fn lines(row: &Row) -> String {
         true => paragraph(&head, used, &detail),
         false => format!("{head}\n{}", paragraph("    ", 4, &detail)),
     };
-    for Waiting { place, command, .. } in &row.waiting {
+    for Started { place, command, .. } in &row.running {
+        out.push_str(&paragraph("    ", 6, &printable(&format!("{place} runs: {command}"))));
+    }
+    for Started { place, command, .. } in &row.waiting {
         out.push_str(&paragraph("    ", 6, &printable(&format!("{place} waits for Enter: {command}"))));
     }
     out

@@ -11,7 +11,9 @@ use super::output::{print, print_json};
 use super::{CliError, Context, Exit};
 
 mod carry;
+mod diff;
 mod list;
+mod moment;
 mod pin;
 mod rm;
 mod show;
@@ -27,15 +29,19 @@ pub enum Command {
     Take,
     /// List them, newest last
     List,
-    /// Show what one holds
+    /// Show what one holds, as a tree
+    #[command(after_help = "Example: keeperctl snapshot show \"yesterday 18:00\"")]
     Show {
-        /// Its number, "latest" or "previous"
+        /// "latest", "previous", its number, or a time such as "14:05" or "2 hours ago"
         #[arg(default_value = "latest", value_name = "SNAPSHOT")]
         which: Which,
     },
+    /// Tell what is different between two, in words
+    #[command(after_help = "Example: keeperctl snapshot diff \"1 hour ago\" now")]
+    Diff(diff::Arguments),
     /// Keep one for good, whatever else is cleaned up
     Pin {
-        /// Its number, "latest" or "previous"
+        /// Its number, "latest", "previous" or a time
         #[arg(value_name = "SNAPSHOT")]
         which: Which,
         /// What it is kept for
@@ -58,13 +64,13 @@ pub enum Command {
     Rm(rm::Arguments),
     /// Read everything again and say what is damaged
     Verify {
-        /// Only these: numbers, "latest" or "previous"
+        /// Only these: numbers, "latest", "previous" or times
         #[arg(value_name = "SNAPSHOT")]
         which: Vec<Which>,
     },
     /// Write one with its texts to a file, for another host
     Export {
-        /// Its number, "latest" or "previous"
+        /// Its number, "latest", "previous" or a time
         #[arg(value_name = "SNAPSHOT")]
         which: Which,
         /// A file that is not there yet, or - for standard output
@@ -83,6 +89,7 @@ pub async fn run(context: &Context, command: Command) -> Result<Exit, CliError> 
         Command::Take => take(context).await,
         Command::List => list::run(context),
         Command::Show { which } => show::run(context, which),
+        Command::Diff(arguments) => diff::run(context, &arguments).await,
         Command::Pin { which, note } => pin::pin(context, which, &note).await,
         Command::Unpin { which } => pin::unpin(context, which).await,
         Command::Rm(arguments) => rm::run(context, &arguments).await,

@@ -1,9 +1,11 @@
 //! Draws sessions, windows and panes as a tree that fits the terminal.
 
-use crate::model::{Pane, Process, Program, Server, Session, Window};
-use crate::pane::pipeline;
+use std::collections::HashMap;
 
-use super::output::{DIM, DOUBT, NAME, columns, fit, pad, printable, styled};
+use crate::model::{Dead, Pane, Server, Session, Window, WindowId, plural};
+use crate::pane::what_runs;
+
+use super::output::{BAD, DIM, DOUBT, NAME, columns, fit, pad, printable, styled};
 
 /// Where the column of programs begins.
 const HEAD_COLUMNS: usize = 22;
@@ -13,6 +15,9 @@ const NAME_COLUMNS_MAX: usize = 14;
 
 /// The widest the column of programs gets.
 const PROGRAM_COLUMNS_MAX: usize = 48;
+
+/// The window option whose value matters to whoever types.
+const SYNCHRONISED: &str = "synchronize-panes";
 
 /// What is known of a living server beyond what is saved; nothing when a saved one is drawn.
 pub struct Marks<'a> {
@@ -24,52 +29,109 @@ pub struct Marks<'a> {
     pub home: Option<&'a str>,
 }
 
-/// Returns the tree, a line per session, window and pane. Windows with one pane take one line.
+/// Returns the tree, a line per session, window and pane. Windows with one pane take one line, and a window that
+/// is in several sessions is drawn in the first of them.
 pub fn draw(server: &Server, marks: &Marks<'_>, width: usize) -> String {
-    let mut out = String::new();
+    let mut tree = Tree { marks, width, drawn: HashMap::new(), out: String::new() };
     for session in &server.sessions {
-        out.push_str(&session_line(session, marks, width));
-        let last = session.windows.len() - 1;
+        tree.session(session);
+    }
+    tree.out
+}
+
+struct Tree<'a> {
+    marks: &'a Marks<'a>,
+    width: usize,
+    /// Where a window has been drawn.
+    drawn: HashMap<WindowId, String>,
+    out: String,
+}
+
+impl Tree<'_> {
+    fn session(&mut self, session: &Session) {
+        self.out.push_str(&session_line(session, self.marks, self.width));
         for (at, window) in session.windows.iter().enumerate() {
-            draw_window(&mut out, session, window, at == last, marks, width);
+            let (branch, trunk) =
+                if at + 1 == session.windows.len() { ("└─", "  ") } else { ("├─", "│ ") };
+            let flags = window_flags(session, window);
+            let name = printable(&window.name);
+            let title = format!("{branch} {} {}{flags}", window.index, fit(&name, NAME_COLUMNS_MAX));
+            let place = format!("{}:{}", session.name, window.index);
+            match self.drawn.get(&window.id) {
+                Some(drawn) => {
+                    let drawn = printable(&format!("the same window as {drawn}"));
+                    let room = self.width.saturating_sub(HEAD_COLUMNS + 1);
+                    let title = pad(&title, HEAD_COLUMNS);
+                    self.out.push_str(&format!("{title} {}\n", styled(DIM, fit(&drawn, room))));
+                }
+                None => self.window(&title, trunk, window),
+            }
+            self.drawn.entry(window.id).or_insert(place);
         }
     }
-    out
+
+    fn window(&mut self, title: &str, trunk: &str, window: &Window) {
+        let extras = window_extras(window);
+        if let [pane] = &window.panes[..] {
+            self.out.push_str(&pane_line(title, pane, extras, self.marks, self.width));
+            return;
+        }
+        let room = self.width.saturating_sub(HEAD_COLUMNS + 1);
+        match extras.is_empty() {
+            true => self.out.push_str(&format!("{title}\n")),
+            false => {
+                let title = pad(title, HEAD_COLUMNS);
+                self.out.push_str(&format!("{title} {}\n", styled(DIM, fit(&extras.join(", "), room))));
+            }
+        }
+        for (at, pane) in window.panes.iter().enumerate() {
+            let branch = if at + 1 == window.panes.len() { "└─" } else { "├─" };
+            let mark = if at == window.active_pane { "*" } else { " " };
+            let head = format!("{trunk} {branch} {}{mark}", pane.index);
+            self.out.push_str(&pane_line(&head, pane, Vec::new(), self.marks, self.width));
+        }
+    }
 }
 
 fn session_line(session: &Session, marks: &Marks<'_>, width: usize) -> String {
-    let clients = match (marks.clients)(session) {
-        0 => String::new(),
-        1 => " (attached)".to_owned(),
-        n => format!(" (attached {n} times)"),
+    let mut extras = match (marks.clients)(session) {
+        0 => Vec::new(),
+        1 => vec!["attached".to_owned()],
+        n => vec![format!("attached {n} times")],
     };
-    let name = fit(&printable(&session.name), width.saturating_sub(columns(&clients)));
-    format!("{}{}\n", styled(NAME, name), styled(DIM, clients))
+    extras.extend(session.group.as_ref().map(|group| format!("group {}", printable(group))));
+    extras.extend(counted(session.options.len(), "option"));
+    extras.extend(counted(session.environment.len(), "variable"));
+    let extras = if extras.is_empty() { String::new() } else { format!(" ({})", extras.join(", ")) };
+    let extras = fit(&extras, width / 2);
+    let name = fit(&printable(&session.name), width.saturating_sub(columns(&extras)));
+    format!("{}{}\n", styled(NAME, name), styled(DIM, extras))
 }
 
-fn draw_window(
-    out: &mut String,
-    session: &Session,
-    window: &Window,
-    last: bool,
-    marks: &Marks<'_>,
-    width: usize,
-) {
-    let (branch, trunk) = if last { ("└─", "  ") } else { ("├─", "│ ") };
-    let flags = window_flags(session, window);
-    let name = printable(&window.name);
-    let title = format!("{branch} {} {}{flags}", window.index, fit(&name, NAME_COLUMNS_MAX));
-    match &window.panes[..] {
-        [pane] => out.push_str(&pane_line(&title, pane, marks, width)),
-        panes => {
-            out.push_str(&format!("{title}\n"));
-            for (at, pane) in panes.iter().enumerate() {
-                let branch = if at + 1 == panes.len() { "└─" } else { "├─" };
-                let mark = if at == window.active_pane { "*" } else { " " };
-                let head = format!("{trunk} {branch} {}{mark}", pane.index);
-                out.push_str(&pane_line(&head, pane, marks, width));
-            }
-        }
+/// What a window has that most have not. How it is split is seen, and that it is zoomed says its flag.
+fn window_extras(window: &Window) -> Vec<String> {
+    let synchronised = window.options.get(SYNCHRONISED).is_some_and(|value| value.as_bytes() == b"on");
+    let others = window.options.len() - usize::from(window.options.contains_key(SYNCHRONISED));
+    let synchronised = synchronised.then(|| "panes synchronised".to_owned());
+    synchronised.into_iter().chain(counted(others, "option")).collect()
+}
+
+fn pane_extras(pane: &Pane) -> Vec<String> {
+    let marked = pane.marked.then(|| "marked".to_owned());
+    let lines = usize::try_from(pane.scrollback.lines).unwrap_or(usize::MAX);
+    marked.into_iter().chain(counted(pane.options.len(), "option")).chain(counted(lines, "line")).collect()
+}
+
+/// `3 options`, or nothing for none.
+fn counted(n: usize, noun: &str) -> Option<String> {
+    (n > 0).then(|| plural(n, noun))
+}
+
+fn ended(dead: Dead) -> String {
+    match dead {
+        Dead::Exited(status) => format!("ended with {status}: "),
+        Dead::Killed(0) => "killed by a signal: ".to_owned(),
+        Dead::Killed(signal) => format!("killed by signal {signal}: "),
     }
 }
 
@@ -88,31 +150,26 @@ fn window_flags(session: &Session, window: &Window) -> String {
     flags
 }
 
-fn pane_line(head: &str, pane: &Pane, marks: &Marks<'_>, width: usize) -> String {
+fn pane_line(head: &str, pane: &Pane, mut extras: Vec<String>, marks: &Marks<'_>, width: usize) -> String {
     let head = pad(head, HEAD_COLUMNS);
     let waits = if (marks.waits)(pane) { "waits for Enter: " } else { "" };
-    let place = printable(&shorten_home(&pane.directory.to_string(), marks.home));
+    let ended = pane.dead.map(ended).unwrap_or_default();
+    let mut place = printable(&shorten_home(&pane.directory.to_string(), marks.home));
+    extras.extend(pane_extras(pane));
+    if !extras.is_empty() {
+        place.push_str(&format!(" ({})", extras.join(", ")));
+    }
     let room = width.saturating_sub(columns(&head) + 2);
-    let program = printable(&format!("{waits}{}", what_runs(&pane.program)));
+    let program = printable(&format!("{waits}{ended}{}", what_runs(&pane.program)));
     let program_room = room.saturating_sub(columns(&place).min(room / 2) + 1).min(PROGRAM_COLUMNS_MAX);
     let program = pad(&fit(&program, program_room.max(8)), PROGRAM_COLUMNS_MAX.min(room / 2));
     let left = room.saturating_sub(columns(&program) + 1);
-    let program = if waits.is_empty() { program } else { styled(DOUBT, program) };
+    let program = match (ended.is_empty(), waits.is_empty()) {
+        (false, _) => styled(BAD, program),
+        (true, false) => styled(DOUBT, program),
+        (true, true) => program,
+    };
     format!("{head} {program} {}\n", styled(DIM, fit(&place, left)))
-}
-
-/// Returns the program as a person would name it: its command line, a login shell without its dash.
-fn what_runs(program: &Program) -> String {
-    match program {
-        Program::Unknown => "?".to_owned(),
-        Program::Shell { shell, job, .. } if job.is_empty() => shell_name(shell),
-        _ => pipeline(program.foreground()),
-    }
-}
-
-fn shell_name(shell: &Process) -> String {
-    let line = shell.command_line();
-    line.strip_prefix('-').map_or(line.clone(), str::to_owned)
 }
 
 fn shorten_home(path: &str, home: Option<&str>) -> String {
@@ -120,5 +177,50 @@ fn shorten_home(path: &str, home: Option<&str>) -> String {
         Some("") => "~".to_owned(),
         Some(rest) if rest.starts_with('/') => format!("~{rest}"),
         _ => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Scrollback, sample};
+
+    #[test]
+    fn what_is_special_is_told_and_nothing_else() {
+        let mut server = sample::server(1, &["web", "view"]);
+        let web = &mut server.sessions[0];
+        web.group = Some("web".to_owned());
+        web.options.insert("status".to_owned(), "off".into());
+        let mut split = sample::window(5, 1, vec![sample::pane(5, 0), sample::pane(6, 1)]);
+        split.zoomed = true;
+        split.options.insert(SYNCHRONISED.to_owned(), "on".into());
+        split.options.insert("@x".to_owned(), "y".into());
+        split.panes[0].marked = true;
+        split.panes[0].scrollback = Scrollback { lines: 120, chunks: Vec::new() };
+        split.panes[1].dead = Some(Dead::Exited(2));
+        let link = Window { index: 4, ..split.clone() };
+        web.windows.push(split);
+        server.sessions[1].windows.push(link);
+        let marks = Marks { clients: &|_| 0, waits: &|_| false, home: Some("/home/ann") };
+        let drawn = draw(&server, &marks, 80);
+        let plain = anstream::adapter::strip_str(&drawn).to_string();
+        let lines: Vec<&str> = plain.lines().map(str::trim_end).collect();
+        let expected = [
+            "web (group web, 1 option)",
+            "├─ 0 window 0*         bash                         ~/src",
+            "└─ 1 window 5Z         panes synchronised, 1 option",
+            "   ├─ 0*               bash                         ~/src (marked, 120 lines)",
+            "   └─ 1                ended with 2: bash           ~/src",
+            "view",
+            "├─ 0 window 1*         bash                         ~/src",
+            "└─ 4 window 5Z         the same window as web:1",
+        ];
+        assert_eq!(lines, expected);
+        for width in [20, 40, 79] {
+            let drawn = draw(&server, &marks, width);
+            let plain = anstream::adapter::strip_str(&drawn).to_string();
+            let widest = plain.lines().map(|line| columns(line.trim_end())).max();
+            assert!(width < 40 || widest <= Some(width), "{width}: {plain}");
+        }
     }
 }

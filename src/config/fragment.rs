@@ -52,6 +52,8 @@ pub struct SnapshotFragment {
 pub struct RestoreFragment {
     /// Whether to restore unasked.
     pub auto: Option<bool>,
+    /// What starts in a restored pane without asking.
+    pub approved: Option<Vec<String>>,
 }
 
 /// A key of the configuration, for documentation and for suggestions.
@@ -63,12 +65,12 @@ pub struct Key {
     pub name: &'static str,
     /// Its default as it would be written.
     pub default: &'static str,
-    /// What it does, one sentence.
+    /// What it does, in sentences.
     pub meaning: &'static str,
 }
 
 /// Every key there is.
-pub const KEYS: [Key; 8] = [
+pub const KEYS: [Key; 9] = [
     Key {
         table: "tmux",
         name: "program",
@@ -117,6 +119,17 @@ pub const KEYS: [Key; 8] = [
         default: "true",
         meaning: "Bring back what was lost without being asked.",
     },
+    Key {
+        table: "restore",
+        name: "approved",
+        default: "[\"btop\", \"htop\", \"more\", \"nano\", \"tail\", \"top\"]",
+        meaning: "Programs that start by themselves in a restored pane, as shells do; all else waits there for Enter. \
+            Each entry is a command of one or more words, as in \"tail -f\"; it stands for that command with any \
+            further arguments. A name without / is meant wherever the program is. A pipeline starts when all of it \
+            is approved. The default has programs that only show or edit, whatever their arguments are; vim, less, \
+            man and watch can be told to run commands, so add them yourself if you want them. Your list replaces the \
+            default; [] approves nothing.",
+    },
 ];
 
 impl Fragment {
@@ -138,7 +151,10 @@ impl Fragment {
                 output_interval: self.snapshot.output_interval.or(weaker.snapshot.output_interval),
                 scrollback_lines: self.snapshot.scrollback_lines.or(weaker.snapshot.scrollback_lines),
             },
-            restore: RestoreFragment { auto: self.restore.auto.or(weaker.restore.auto) },
+            restore: RestoreFragment {
+                auto: self.restore.auto.or(weaker.restore.auto),
+                approved: self.restore.approved.or(weaker.restore.approved),
+            },
         }
     }
 }

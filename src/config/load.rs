@@ -5,13 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::similar::nearest;
+
 use super::{Fragment, KEYS, Settings};
 
 /// The directory of the machine's administrator.
 const SYSTEM_DIR: &str = "/etc/agent-keeper";
-
-/// How similar an unknown key must be to a known one to be taken for a slip (Jaro-Winkler).
-const SIMILAR_ENOUGH: f64 = 0.75;
 
 /// How serde calls what a time is read into.
 const SERDE_DURATION: &str = "expected a signed duration string";
@@ -115,14 +114,6 @@ fn nearest_key(word: &str, message: &str) -> Option<String> {
     nearest(word, here).or_else(|| nearest(word, elsewhere))
 }
 
-fn nearest<'a>(word: &str, names: impl Iterator<Item = (&'a str, String)>) -> Option<String> {
-    names
-        .map(|(name, full)| (strsim::jaro_winkler(word, name), full))
-        .filter(|(similarity, _)| *similarity >= SIMILAR_ENOUGH)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, full)| full)
-}
-
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text[..offset.min(text.len())];
     let line = before.matches('\n').count() + 1;
@@ -172,7 +163,7 @@ mod tests {
             ),
             (
                 "[restore]\nfuond = true\n",
-                "DIR/config.toml:2:1: unknown field `fuond`, expected `auto`; did you mean tmux.found?",
+                "DIR/config.toml:2:1: unknown field `fuond`, expected `auto` or `approved`; did you mean tmux.found?",
             ),
             (
                 "intervall = 3\n",
@@ -193,6 +184,10 @@ mod tests {
             (
                 "[snapshot]\nscrollback_lines = 60000\n",
                 "in the configuration below DIR: snapshot.scrollback_lines must be 0 to 50000, not 60000",
+            ),
+            (
+                "[restore]\napproved = [\"top\", \"'\"]\n",
+                "in the configuration below DIR: restore.approved: \"'\" is no command",
             ),
             (
                 "[tmux]\nsocket_name = \"a/b\"\n",

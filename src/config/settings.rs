@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::restore::approved::Approved;
+
 use super::Fragment;
 
 /// Everything that can be set.
@@ -24,6 +26,8 @@ pub struct Settings {
     pub scrollback_lines: u32,
     /// Whether what was lost comes back unasked.
     pub restore: bool,
+    /// What restored panes start without asking.
+    pub approved: Approved,
 }
 
 /// How a tmux socket is named.
@@ -53,6 +57,12 @@ impl Settings {
         if lines > 50_000 {
             return Err(format!("snapshot.scrollback_lines must be 0 to 50000, not {lines}"));
         }
+        let approved = match &merged.restore.approved {
+            Some(entries) => {
+                Approved::parse(entries).map_err(|error| format!("restore.approved: {error}"))?
+            }
+            None => Approved::default(),
+        };
         Ok(Self {
             tmux_program: tmux.program.unwrap_or_else(|| "tmux".into()),
             socket,
@@ -67,6 +77,7 @@ impl Settings {
             )?,
             scrollback_lines: lines,
             restore: merged.restore.auto.unwrap_or(true),
+            approved,
         })
     }
 }

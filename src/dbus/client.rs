@@ -1,12 +1,14 @@
 //! The keeper as seen by `keeperctl`.
 #![expect(missing_docs, reason = "documented where they are served: dbus::interface")]
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+use zbus::Variant;
 use zbus::connection::Builder;
 use zbus::proxy;
 
@@ -21,6 +23,11 @@ const HELLO_MAX: Duration = Duration::from_secs(5);
 pub trait Keeper1 {
     fn take_snapshot(&self) -> zbus::Result<u64>;
     fn restore(&self, generation: u64, sessions: &[String]) -> zbus::Result<Vec<RestoreRow>>;
+    fn restore_selected(
+        &self,
+        generation: u64,
+        options: HashMap<&str, Variant<'_>>,
+    ) -> zbus::Result<Vec<RestoreRow>>;
     fn import(&self, file: zbus::Fd<'_>) -> zbus::Result<u64>;
     fn pin(&self, generation: u64, note: &str) -> zbus::Result<()>;
     fn unpin(&self, generation: u64) -> zbus::Result<bool>;

@@ -1,16 +1,18 @@
 //! Translates method calls into requests to the keeper, and its answers back. Decides nothing.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use zbus::OwnedVariant;
 use zbus::interface;
 
 use crate::cause::in_words;
 use crate::keeper::{Answer, Asked, Summary};
 use crate::model::{Generation, Snapshot};
-use crate::restore::execute::Outcome;
-use crate::restore::plan::Selection;
+use crate::restore::execute::{Outcome, Report};
+use crate::restore::plan::{Selection, SelectionError, Skip};
 use crate::store::carry::CarryError;
 use crate::store::{StoreError, Writer};
 
@@ -41,6 +43,12 @@ pub enum KeeperError {
     NoGeneration(String),
     /// The generation has no such session.
     UnknownSession(String),
+    /// The generation has no such window, or several.
+    UnknownWindow(String),
+    /// A session cannot get this name.
+    BadName(String),
+    /// An option that is not known, or of another type.
+    BadOption(String),
 }
 
 /// The object that is served.
@@ -95,6 +103,20 @@ impl Keeper {
     }
 }
 
+impl Keeper {
+    async fn restore_what(
+        &self,
+        generation: Generation,
+        selection: Selection,
+    ) -> Result<Vec<RestoreRow>, KeeperError> {
+        let (generation, snapshot) = self.load(generation).await?;
+        match self.ask(Asked::Restore { generation, snapshot, selection }).await? {
+            Answer::Restored(report, skips) => Ok(restore_rows(report, skips)),
+            other => Err(refusal(other)),
+        }
+    }
+}
+
 #[interface(name = "org.agentkeeper.Keeper1")]
 impl Keeper {
     /// Takes a snapshot now and returns its number. Returns when the snapshot is on the disk.
@@ -120,17 +142,32 @@ impl Keeper {
     /// restoring or about to end.
     #[zbus(out_args("rows"))]
     async fn restore(&self, generation: u64, sessions: Vec<String>) -> Result<Vec<RestoreRow>, KeeperError> {
-        let (generation, snapshot) = self.load(generation).await?;
-        let selection = Selection { sessions, by_hand: true };
-        match self.ask(Asked::Restore { generation, snapshot, selection }).await? {
-            Answer::Restored(report, skips) => {
-                let skipped = skips
-                    .into_iter()
-                    .map(|skip| (skip.session, "skipped".to_owned(), skip.why.sentence().to_owned()));
-                Ok(report.sessions.into_iter().map(restore_row).chain(skipped).collect())
-            }
-            other => Err(refusal(other)),
-        }
+        self.restore_what(generation, Selection { sessions, by_hand: true, ..Selection::default() }).await
+    }
+
+    /// Like Restore, for windows as well as for sessions, and under another name. Each option may be left out:
+    ///
+    /// "sessions" (as): only these sessions.
+    ///
+    /// "windows" (as): only these windows; "session:index", "session:name", or an index or a name that is looked
+    /// for in the given sessions, or in all. A window of a session that lives is added to it, at its index or,
+    /// if that is taken, at the next one that is free and was no other window's.
+    ///
+    /// "name" (s): the name that the one session gets instead of its own; it is made even if the one of its
+    /// old name lives.
+    ///
+    /// Here the third word of a row can be there for "restored" too: what is not as it was.
+    ///
+    /// Errors: as for Restore, and Error.UnknownWindow when a window is not there or can be several,
+    /// Error.BadName when the name is taken, is not for exactly one session or would be changed by tmux,
+    /// Error.BadOption when an option is not one of these or has another type.
+    #[zbus(out_args("rows"))]
+    async fn restore_selected(
+        &self,
+        generation: u64,
+        options: HashMap<String, OwnedVariant>,
+    ) -> Result<Vec<RestoreRow>, KeeperError> {
+        self.restore_what(generation, selection(options)?).await
     }
 
     /// Reads an export ("keeperctl snapshot export") from a plain file and saves it as a new snapshot, from
@@ -253,20 +290,109 @@ pub async fn announce(
     Ok(())
 }
 
-fn restore_row((session, outcome): (String, Outcome)) -> RestoreRow {
+/// The options of `RestoreSelected`.
+fn selection(options: HashMap<String, OwnedVariant>) -> Result<Selection, KeeperError> {
+    let mut selection = Selection { by_hand: true, ..Selection::default() };
+    for (key, value) in options {
+        let wrong =
+            |expected| KeeperError::BadOption(format!("the option {key:?} is not of type {expected}"));
+        match key.as_str() {
+            "sessions" => selection.sessions = value.try_into().map_err(|_| wrong("as"))?,
+            "windows" => selection.windows = value.try_into().map_err(|_| wrong("as"))?,
+            "name" => selection.rename = Some(value.try_into().map_err(|_| wrong("s"))?),
+            _ => return Err(KeeperError::BadOption(format!("there is no option {key:?}"))),
+        }
+    }
+    Ok(selection)
+}
+
+fn restore_rows(report: Report, skips: Vec<Skip>) -> Vec<RestoreRow> {
+    let Report { sessions, mut notes } = report;
+    let made = sessions.into_iter().map(|(session, outcome)| {
+        let at = notes.iter().position(|(of, _)| *of == session);
+        let note = at.map(|at| notes.swap_remove(at).1);
+        restore_row(session, outcome, note.unwrap_or_default())
+    });
+    let made: Vec<RestoreRow> = made.collect();
+    let skipped = skips.into_iter().map(|skip| (skip.session, "skipped".to_owned(), skip.why.sentence()));
+    made.into_iter().chain(skipped).collect()
+}
+
+fn restore_row(session: String, outcome: Outcome, note: String) -> RestoreRow {
     match outcome {
-        Outcome::Restored => (session, "restored".to_owned(), String::new()),
-        Outcome::Partly(problems) => (session, "partly".to_owned(), problems.join("; ")),
+        Outcome::Restored => (session, "restored".to_owned(), note),
+        Outcome::Partly(mut problems) => {
+            problems.extend(Some(note).filter(|note| !note.is_empty()));
+            (session, "partly".to_owned(), problems.join("; "))
+        }
         Outcome::Failed(why) => (session, "failed".to_owned(), why),
     }
 }
 
 fn refusal(answer: Answer) -> KeeperError {
     match answer {
-        Answer::Unknown(unknown) => KeeperError::UnknownSession(unknown.to_string()),
+        Answer::Unknown(error) => {
+            let sentence = error.to_string();
+            match error {
+                SelectionError::UnknownSession { .. } => KeeperError::UnknownSession(sentence),
+                SelectionError::UnknownWindow { .. } | SelectionError::AmbiguousWindow { .. } => {
+                    KeeperError::UnknownWindow(sentence)
+                }
+                SelectionError::OneNameForMany { .. }
+                | SelectionError::BadName { .. }
+                | SelectionError::NameTaken { .. } => KeeperError::BadName(sentence),
+            }
+        }
         Answer::Refused(why) => KeeperError::Refused(why),
         Answer::Snapshot(_) | Answer::Restored(..) => {
             KeeperError::Refused("the answers were mixed up".to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zbus::Variant;
+
+    fn options(pairs: &[(&str, Variant<'_>)]) -> HashMap<String, OwnedVariant> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.try_to_owned().unwrap())).collect()
+    }
+
+    #[test]
+    fn options_make_a_selection_and_unknown_ones_are_refused() {
+        assert_eq!(selection(options(&[])).unwrap(), Selection { by_hand: true, ..Selection::default() });
+        let all = [
+            ("sessions", Variant::from(vec!["web"])),
+            ("windows", Variant::from(vec!["2", "logs"])),
+            ("name", Variant::from("web 2")),
+        ];
+        let expected = Selection {
+            sessions: vec!["web".to_owned()],
+            windows: vec!["2".to_owned(), "logs".to_owned()],
+            rename: Some("web 2".to_owned()),
+            by_hand: true,
+        };
+        assert_eq!(selection(options(&all)).unwrap(), expected);
+        for wrong in [
+            ("session", Variant::from("web")),
+            ("sessions", Variant::from("web")),
+            ("name", Variant::from(1)),
+        ] {
+            let refused = selection(options(&[wrong]));
+            assert!(matches!(refused, Err(KeeperError::BadOption(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_note_goes_with_its_session() {
+        let sessions = vec![
+            ("a".to_owned(), Outcome::Restored),
+            ("b".to_owned(), Outcome::Partly(vec!["x".to_owned()])),
+        ];
+        let notes = vec![("b".to_owned(), "only window 2".to_owned())];
+        let rows = restore_rows(Report { sessions, notes }, Vec::new());
+        let row = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+        assert_eq!(rows, [row("a", "restored", ""), row("b", "partly", "x; only window 2")]);
     }
 }

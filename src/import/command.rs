@@ -81,7 +81,7 @@ pub(super) fn typed(lines: Vec<String>) -> Runs {
 /// Returns whether a word names an interactive shell, a login shell's dash in front or not.
 pub(super) fn is_shell(word: &str) -> bool {
     let name = base_name(word);
-    crate::tmux::observe::SHELLS.contains(&name.strip_prefix('-').unwrap_or(name))
+    crate::tmux::shell::SHELLS.contains(&name.strip_prefix('-').unwrap_or(name))
 }
 
 fn base_name(path: &str) -> &str {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Closed, Generation, PaneId, Reason, Server, ServerId, Snapshot};
+use crate::model::{Aside, Closed, Generation, PaneId, Reason, Server, ServerId, Snapshot};
 use crate::restore::plan::Plan;
 use crate::tmux::observe::OutputMark;
 
@@ -14,7 +14,10 @@ use super::state::Summary;
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Look at the server; ends in `Looked`.
-    Look,
+    Look {
+        /// Whether also what was read a moment ago is read again.
+        closely: bool,
+    },
     /// Wait for the end of this server; ends in `ServerEnded`.
     AwaitEnd(ServerId),
     /// Find out whether everything is going down; ends in `GoingDown`.
@@ -48,6 +51,8 @@ pub struct SaveJob {
     pub capture: Vec<Capture>,
     /// Set when there is nothing left because the user wanted that.
     pub closed: Option<Closed>,
+    /// Set when this must not be what a restore starts from by itself.
+    pub aside: Option<Aside>,
     /// What it is compared with: when texts are all that could differ and none does, nothing is written.
     pub previous: Option<(Generation, Arc<Snapshot>)>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Program, Scrollback, Server};
+use crate::model::{GlobalOptions, Program, Scrollback, Server};
 use crate::tmux::observe::OutputMark;
 
 /// A pane whose window printed something, but perhaps another pane in it, is read again this late.
@@ -33,12 +33,19 @@ pub(super) fn lacks(before: &Server, after: &Server) -> bool {
 /// Returns a server without what changes by itself: only what a person arranged.
 pub(super) fn structure(server: &Server) -> Server {
     let mut server = details(server);
+    server.globals = GlobalOptions::default();
+    for session in &mut server.sessions {
+        session.options.clear();
+        session.environment.clear();
+    }
     for window in server.sessions.iter_mut().flat_map(|session| &mut session.windows) {
+        window.options.clear();
         if window.automatic_rename {
             window.name.clear();
         }
         for pane in &mut window.panes {
             pane.title.clear();
+            pane.options.clear();
             pane.program = Program::Unknown;
             pane.directory = Default::default();
             pane.start = None;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{Generation, PaneId, Scrollback, ServerId, Snapshot};
 use crate::restore::execute::Report;
-use crate::restore::plan::{Selection, UnknownSession};
+use crate::restore::plan::{Selection, SelectionError};
 use crate::tmux::observe::{Observation, OutputMark};
 
 /// Names a question of somebody else's that waits for an answer.
@@ -109,8 +109,8 @@ pub enum Answer {
     Snapshot(Generation),
     /// The restore is done; what was left out comes with it.
     Restored(Report, Vec<crate::restore::plan::Skip>),
-    /// No such session.
-    Unknown(UnknownSession),
+    /// Nothing of that kind can be restored.
+    Unknown(SelectionError),
     /// Not now, or not at all; in words, why.
     Refused(String),
 }

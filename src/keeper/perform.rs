@@ -40,7 +40,7 @@ impl Performer {
     pub(super) fn asked(&mut self, request: Request) -> Event {
         self.next_token += 1;
         if let Asked::Restore { generation, selection, .. } = &request.asked {
-            info!(generation, sessions = ?selection.sessions, "asked to restore");
+            info!(generation, sessions = ?selection.sessions, windows = ?selection.windows, name = selection.rename, "asked to restore");
         }
         self.waiting.insert(self.next_token, request.reply);
         Event::Asked(self.next_token, request.asked)
@@ -66,7 +66,9 @@ impl Performer {
     pub(super) async fn perform(&mut self, action: Action) {
         let worker = self.worker.clone();
         match action {
-            Action::Look => self.task(async move { Event::Looked(worker.look().await) }),
+            Action::Look { closely } => {
+                self.task(async move { Event::Looked(worker.look(closely).await) });
+            }
             Action::AwaitEnd(id) => self.task(async move {
                 let ending = worker.await_end(&id).await;
                 Event::ServerEnded(id, ending)

@@ -26,8 +26,9 @@ use crate::systemd::Manager;
 use crate::systemd::placement::Placement;
 use crate::tmux::capture::capture;
 use crate::tmux::command::Command;
+use crate::tmux::details::Known;
 use crate::tmux::found::{DEFAULT_UMASK, Founding};
-use crate::tmux::observe::{ObserveError, observe};
+use crate::tmux::observe::{ObserveError, observe_again};
 use crate::tmux::{Tmux, TmuxError};
 
 use super::action::SaveJob;
@@ -57,6 +58,8 @@ pub(super) struct Worker {
     proc: Proc,
     /// Orders of restored panes that still wait; they are asked for at every look.
     starts: Mutex<HashMap<ObjectId, Option<PaneStart>>>,
+    /// Options and environments as they were read last.
+    known: tokio::sync::Mutex<Known>,
 }
 impl Worker {
     pub(super) fn new(startup: Startup) -> Self {
@@ -69,6 +72,7 @@ impl Worker {
             is_service: startup.is_service,
             proc: Proc::default(),
             starts: Mutex::default(),
+            known: tokio::sync::Mutex::default(),
         }
     }
 
@@ -80,8 +84,13 @@ impl Worker {
             .clone()
     }
 
-    pub(super) async fn look(&self) -> Look {
-        match observe(&self.tmux, &self.proc, &|id| self.find_start(id)).await {
+    /// Looks at the server; `closely` also at what was read a moment ago.
+    pub(super) async fn look(&self, closely: bool) -> Look {
+        let mut known = self.known.lock().await;
+        if closely {
+            known.expire();
+        }
+        match observe_again(&self.tmux, &self.proc, &|id| self.find_start(id), &mut known).await {
             Ok(observation) => Look::Server(Arc::new(observation)),
             Err(ObserveError::Ended { .. }) => Look::NoServer,
             Err(ObserveError::Tmux(TmuxError::NoServer { socket })) => {
@@ -186,8 +195,13 @@ impl Worker {
         for skip in &plan.skips {
             info!(session = skip.session, "not restored: {}", skip.why.sentence());
         }
-        let executor =
-            Executor { tmux: &self.tmux, store: &self.writer, program: &self.program, mode: StartMode::Ask };
+        let executor = Executor {
+            tmux: &self.tmux,
+            store: &self.writer,
+            program: &self.program,
+            mode: StartMode::Ask,
+            approved: &self.settings.approved,
+        };
         let report = executor.execute(plan).await;
         self.say_lost_texts(plan.generation).await;
         for (session, outcome) in &report.sessions {
@@ -252,7 +266,7 @@ impl Worker {
             boot: self.proc.boot_id(),
             keeper_version: env!("CARGO_PKG_VERSION").to_owned(),
             closed: job.closed,
-            aside: None,
+            aside: job.aside,
             server: job.server,
         };
         let generation = self.writer.save(&snapshot)?;

@@ -17,4 +17,4 @@ pub use server::{
     Window, describe_counts, plural,
 };
 pub use snapshot::{Aside, Closed, FORMAT, Generation, Reason, Snapshot};
-pub use start::{PANE_COMMAND, PaneStart, StartMode, start_object};
+pub use start::{DIE_VARIABLE, LEVEL_OPTION, PANE_COMMAND, PaneStart, StartMode, start_order};

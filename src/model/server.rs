@@ -219,13 +219,21 @@ impl Program {
         Program::Shell { shell, nested: Vec::new(), job, background: Vec::new() }
     }
 
-    /// Returns whether a restored pane asks before it starts this: everything but a plain shell.
+    /// Returns what a restored pane starts besides shells, the foreground job first: what nobody starts
+    /// unasked unless it is approved. A job that was stopped is not started again.
+    pub fn to_be_started(&self) -> impl Iterator<Item = &[Process]> {
+        let (job, background) = match self {
+            Program::Shell { job, background, .. } => (job.as_slice(), background.as_slice()),
+            Program::Command { process } => (std::slice::from_ref(process), [].as_slice()),
+            Program::Unknown => ([].as_slice(), [].as_slice()),
+        };
+        let running = background.iter().filter(|job| !job.stopped).map(|job| job.processes.as_slice());
+        std::iter::once(job).chain(running).filter(|job| !job.is_empty())
+    }
+
+    /// Returns whether a restored pane starts anything but shells.
     pub fn asks_before_start(&self) -> bool {
-        match self {
-            Program::Shell { job, .. } => !job.is_empty(),
-            Program::Command { .. } => true,
-            Program::Unknown => false,
-        }
+        self.to_be_started().next().is_some()
     }
 
     /// Returns what a person would say runs here: the foreground job if there is one.
@@ -253,12 +261,45 @@ pub struct Process {
 }
 
 impl Process {
-    /// Returns the argument vector as one line that a shell would read back as the same vector.
-    /// What is not text is shown escaped.
+    /// Returns the argument vector as one line that a shell would read back as the same vector, to the byte.
+    /// What a terminal would obey and what is no text is written as bash and zsh read it: `$'\x1b'`.
     pub fn command_line(&self) -> String {
-        let words: Vec<String> = self.argv.iter().map(ToString::to_string).collect();
-        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
+        self.argv.iter().map(typed).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Returns a word as it is typed into a shell.
+fn typed(word: &ByteString) -> String {
+    let plain = str::from_utf8(word.as_bytes()).ok().filter(|text| !text.chars().any(is_obeyed));
+    if let Some(quoted) = plain.and_then(|text| shlex::try_quote(text).ok()) {
+        return quoted.into_owned();
+    }
+    let mut out = String::from("$'");
+    for chunk in word.as_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => out.push_str("\\n"),
+                '\t' => out.push_str("\\t"),
+                '\\' | '\'' => out.extend(['\\', c]),
+                c if is_obeyed(c) => out.extend(c.encode_utf8(&mut [0; 4]).bytes().map(hexadecimal)),
+                c => out.push(c),
+            }
+        }
+        out.extend(chunk.invalid().iter().copied().map(hexadecimal));
+    }
+    out.push('\'');
+    out
+}
+
+fn hexadecimal(byte: u8) -> String {
+    format!("\\x{byte:02x}")
+}
+
+/// Returns whether a terminal does something else with a character than show it in its place: controls, and
+/// what turns the direction of writing around (Unicode's Bidi_Control).
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Text of a pane: history and screen, with colours, wrapped lines joined.

@@ -58,6 +58,15 @@ impl Aside {
             Aside::Imported => "imported",
         }
     }
+
+    /// Returns what it means, in words.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Aside::Shrunk => "kept aside, because most sessions had gone at once and nothing showed why",
+            Aside::Restoring => "kept aside, because a restore had not reached yet what it restored from",
+            Aside::Imported => "kept aside, because it was imported from a file",
+        }
+    }
 }
 
 /// Why a state was saved.

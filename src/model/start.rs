@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ByteString, ObjectId, Program, Scrollback};
+use super::{ByteString, Dead, ObjectId, Process, Program, Scrollback};
 
 /// The order that a restored pane's process reads when it starts: what to show, where to go, what to
 /// become. It lies in the store as an object, because tmux takes no more than 16 KiB of arguments
@@ -23,14 +23,20 @@ pub struct PaneStart {
     pub program: Program,
     /// What to do about it.
     pub mode: StartMode,
+    /// How the pane's program had ended, if the pane stayed nevertheless. A process that finds [`DIE_VARIABLE`]
+    /// in its environment ends in the same way, whatever the mode says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead: Option<Dead>,
 }
 
 /// What a restored pane does with the program that ran in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartMode {
-    /// Start a plain shell at once; offer everything else and wait for Enter.
+    /// Start plain shells at once; offer everything else and wait for Enter.
     Ask,
+    /// Start everything at once: all of it is approved.
+    Run,
     /// Start nothing and stay: a drill.
     Hold,
 }
@@ -38,13 +44,28 @@ pub enum StartMode {
 /// The first argument of the pane's process: `agent-keeper pane OBJECT STATE-DIRECTORY`.
 pub const PANE_COMMAND: &str = "pane";
 
-/// Returns the object that a process was told to start with, if it is one of our pane processes.
-pub fn start_object(argv: &[ByteString]) -> Option<ObjectId> {
-    let [program, command, object, ..] = argv else {
+/// The option behind these that says which shell in a shell it is to become, from 1.
+pub const LEVEL_OPTION: &str = "--level";
+
+/// The variable that tells the process of a pane which was dead to end as its program had. It is given for one
+/// start only (`respawn-pane -e`), so that a person who respawns the pane later gets a living one.
+pub const DIE_VARIABLE: &str = "AGENT_KEEPER_PANE_ENDS";
+
+/// Returns the object that a process was told to start with and the level at which it is, if it is one of our
+/// pane processes. While it waits it is called like the program that it waits for, so that tmux names the
+/// window after that; the executable says who it is.
+pub fn start_order(process: &Process) -> Option<(ObjectId, usize)> {
+    let [_, command, object, _state, rest @ ..] = process.argv.as_slice() else {
         return None;
     };
-    (program.base_name() == b"agent-keeper" && command.as_bytes() == PANE_COMMAND.as_bytes())
-        .then(|| str::from_utf8(object.as_bytes()).ok()?.parse().ok())?
+    let ours = process.exe.base_name() == b"agent-keeper" && command.as_bytes() == PANE_COMMAND.as_bytes();
+    let number = |word: &ByteString| str::from_utf8(word.as_bytes()).ok()?.parse().ok();
+    let level = match rest {
+        [option, level, ..] if option.as_bytes() == LEVEL_OPTION.as_bytes() => number(level)?,
+        _ => 0,
+    };
+    let object = ours.then(|| str::from_utf8(object.as_bytes()).ok()?.parse().ok())??;
+    Some((object, level))
 }
 
 #[cfg(test)]
@@ -54,16 +75,23 @@ mod tests {
     #[test]
     fn only_our_own_pane_process_is_taken_for_one() {
         let object = "00ff".repeat(16);
-        let argv = |words: &[&str]| words.iter().map(|w| ByteString::from(*w)).collect::<Vec<_>>();
-        assert!(start_object(&argv(&["/opt/bin/agent-keeper", "pane", &object, "/state"])).is_some());
-        for other in [
-            &["agent-keeper", "pane"][..],
-            &["agent-keeper", "pane", "xyz", "/state"],
-            &["vim", "pane", &object],
-            &["agent-keeper", "run", &object],
-            &[],
+        let seen = |exe: &str, argv: &[&str]| {
+            let argv = argv.iter().map(|word| ByteString::from(*word)).collect();
+            start_order(&Process { exe: exe.into(), argv, directory: "/".into() }).map(|(_, level)| level)
+        };
+        let ours = "/opt/bin/agent-keeper";
+        assert_eq!(seen(ours, &[ours, "pane", &object, "/state"]), Some(0));
+        assert_eq!(seen(ours, &["vim", "pane", &object, "/state"]), Some(0));
+        assert_eq!(seen(ours, &["x", "pane", &object, "/state", "--level", "2", "--run"]), Some(2));
+        for (exe, argv) in [
+            (ours, &["agent-keeper", "pane"][..]),
+            (ours, &["agent-keeper", "pane", "xyz", "/state"]),
+            (ours, &["agent-keeper", "pane", &object, "/state", "--level", "x"]),
+            ("/usr/bin/vim", &["agent-keeper", "pane", &object, "/state"]),
+            (ours, &["agent-keeper", "run", &object, "/state"]),
+            (ours, &[]),
         ] {
-            assert_eq!(start_object(&argv(other)), None, "{other:?}");
+            assert_eq!(seen(exe, argv), None, "{argv:?}");
         }
     }
 }

@@ -3,11 +3,13 @@
 //! Ids and process ids differ after every restore and are not compared; panes are matched by their place
 //! in the window.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 
-use crate::model::{ByteString, Pane, Process, Program, Server, Session, Window, WindowId};
+use crate::model::{ByteString, Options, Pane, Process, Program, Server, Session, Window, WindowId};
 use crate::tmux::layout::Layout;
+
+use super::held_back;
 
 /// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub struct Difference {
     /// Where: `web`, `web:2` or `web:2.1`.
     pub place: String,
     /// Which field.
-    pub field: &'static str,
+    pub field: String,
     /// What was saved.
     pub saved: String,
     /// What is there.
@@ -38,18 +40,39 @@ impl Comparison {
         (100 * right).checked_div(self.fields).unwrap_or(100)
     }
 
-    fn check<T: PartialEq + Debug>(&mut self, place: &str, field: &'static str, saved: &T, found: &T) {
+    fn check<T: PartialEq + Debug>(&mut self, place: &str, field: &str, saved: &T, found: &T) {
         self.fields += 1;
         if saved != found {
             self.differ(place, field, format!("{saved:?}"), format!("{found:?}"));
         }
     }
 
-    fn differ(&mut self, place: &str, field: &'static str, saved: String, found: String) {
-        self.differences.push(Difference { place: place.to_owned(), field, saved, found });
+    /// Compares what has names: each name is a field, and that there is no other is one more.
+    fn check_each<T: PartialEq + Debug>(
+        &mut self,
+        place: &str,
+        kind: &str,
+        saved: &BTreeMap<String, T>,
+        found: &BTreeMap<String, T>,
+    ) {
+        let names: BTreeSet<&String> =
+            saved.keys().chain(found.keys()).filter(|name| !held_back(name)).collect();
+        self.fields += 1 + names.iter().filter(|name| saved.contains_key(**name)).count();
+        for name in names {
+            let (before, after) = (saved.get(name), found.get(name));
+            if before != after {
+                let show =
+                    |value: Option<&T>| value.map_or("not set".to_owned(), |value| format!("{value:?}"));
+                self.differ(place, &format!("{kind} {name}"), show(before), show(after));
+            }
+        }
     }
 
-    fn missing(&mut self, place: &str, what: &'static str, fields: usize) {
+    fn differ(&mut self, place: &str, field: &str, saved: String, found: String) {
+        self.differences.push(Difference { place: place.to_owned(), field: field.to_owned(), saved, found });
+    }
+
+    fn missing(&mut self, place: &str, what: &str, fields: usize) {
         self.fields += fields;
         for _ in 0..fields {
             self.differ(place, what, "there".into(), "missing".into());
@@ -67,9 +90,9 @@ impl Comparison {
 }
 
 /// Fields that a session or a window has besides what is in it, and a pane has.
-const SESSION_FIELDS: usize = 4;
-const WINDOW_FIELDS: usize = 7;
-const PANE_FIELDS: usize = 3;
+const SESSION_FIELDS: usize = 6;
+const WINDOW_FIELDS: usize = 8;
+const PANE_FIELDS: usize = 6;
 
 /// Compares the sessions of a saved server with those of a living one. Sessions that are only in the
 /// living one do not matter: they are the user's.
@@ -86,11 +109,20 @@ pub fn compare(saved: &Server, found: &Server) -> Comparison {
 }
 
 fn fields_of(session: &Session) -> usize {
-    SESSION_FIELDS + session.windows.iter().map(fields_of_window).sum::<usize>()
+    let own = SESSION_FIELDS + settable(&session.options) + session.environment.len();
+    own + session.windows.iter().map(fields_of_window).sum::<usize>()
 }
 
 fn fields_of_window(window: &Window) -> usize {
-    WINDOW_FIELDS + PANE_FIELDS * window.panes.len()
+    WINDOW_FIELDS + settable(&window.options) + window.panes.iter().map(fields_of_pane).sum::<usize>()
+}
+
+fn fields_of_pane(pane: &Pane) -> usize {
+    PANE_FIELDS + settable(&pane.options)
+}
+
+fn settable(options: &Options) -> usize {
+    options.keys().filter(|name| !held_back(name)).count()
 }
 
 type Links = HashMap<WindowId, WindowId>;
@@ -98,7 +130,9 @@ type Links = HashMap<WindowId, WindowId>;
 fn compare_session(to: &mut Comparison, links: &mut Links, saved: &Session, found: &Session) {
     let place = &saved.name;
     to.check(place, "directory", &saved.directory, &found.directory);
-    to.check(place, "group", &saved.group.is_some(), &found.group.is_some());
+    to.check(place, "group", &saved.group, &found.group);
+    to.check_each(place, "option", &saved.options, &found.options);
+    to.check_each(place, "variable", &saved.environment, &found.environment);
     to.check(place, "active window", &saved.active_window, &found.active_window);
     if saved.group.is_some() && saved.last_window.is_none() {
         // A session that joins a group starts at the first window, and nothing makes tmux forget that.
@@ -132,13 +166,14 @@ fn compare_window(to: &mut Comparison, links: &mut Links, place: &str, saved: &W
     to.check(place, "automatic-rename", &saved.automatic_rename, &found.automatic_rename);
     to.check(place, "layout", &comparable_layout(saved), &comparable_layout(found));
     to.check(place, "zoom", &saved.zoomed, &found.zoomed);
+    to.check_each(place, "option", &saved.options, &found.options);
     to.check(place, "active pane", &saved.active_pane, &found.active_pane);
     to.check(place, "last pane", &saved.last_pane, &found.last_pane);
     for (at, pane) in saved.panes.iter().enumerate() {
         let place = format!("{place}.{}", pane.index);
         match found.panes.get(at) {
             Some(other) => compare_pane(to, &place, pane, other),
-            None => to.missing(&place, "pane", PANE_FIELDS),
+            None => to.missing(&place, "pane", fields_of_pane(pane)),
         }
     }
 }
@@ -152,22 +187,35 @@ fn comparable_layout(window: &Window) -> String {
 fn compare_pane(to: &mut Comparison, place: &str, saved: &Pane, found: &Pane) {
     to.check(place, "title", &saved.title, &found.title);
     to.check(place, "directory", &saved.directory, &found.directory);
+    to.check_each(place, "option", &saved.options, &found.options);
+    to.check(place, "mark", &saved.marked, &found.marked);
+    to.check(place, "end", &saved.dead, &found.dead);
     to.check(place, "program", &essence(&saved.program), &essence(&found.program));
 }
 
-/// What of a program must be the same: which executables with which arguments. That the directory of a
-/// foreground job is its shell's is not worth a difference.
-fn essence(program: &Program) -> Vec<(&ByteString, &[ByteString])> {
+/// What of a program must be the same: which executables with which arguments, in which jobs. That the
+/// directory of a foreground job is its shell's is not worth a difference, and a stopped job is named, not
+/// started.
+fn essence(program: &Program) -> Vec<Vec<(&ByteString, &[ByteString])>> {
     let own = match program {
-        Program::Shell { shell, .. } => Some(shell),
-        Program::Command { process } => Some(process),
-        Program::Unknown => None,
+        Program::Shell { shell, nested, .. } => std::iter::once(shell).chain(nested).collect(),
+        Program::Command { .. } | Program::Unknown => Vec::new(),
     };
-    let job: &[Process] = match program {
-        Program::Shell { job, .. } => job,
+    let job: Vec<&Process> = match program {
+        Program::Shell { job, .. } => job.iter().collect(),
+        Program::Command { process } => vec![process],
+        Program::Unknown => Vec::new(),
+    };
+    let background = match program {
+        Program::Shell { background, .. } => background.as_slice(),
         _ => &[],
     };
-    own.into_iter().chain(job).map(|process| (&process.exe, process.argv.as_slice())).collect()
+    let background = background.iter().filter(|job| !job.stopped).map(|job| job.processes.iter().collect());
+    [own, job].into_iter().chain(background).map(all_words).collect()
+}
+
+fn all_words(processes: Vec<&Process>) -> Vec<(&ByteString, &[ByteString])> {
+    processes.into_iter().map(|process| (&process.exe, process.argv.as_slice())).collect()
 }
 
 #[cfg(test)]

@@ -20,7 +20,14 @@ use crate::tmux::escape::{counted, unvis};
 use crate::tmux::version::Version;
 use crate::tmux::{Tmux, TmuxError};
 
-use super::plan::{Plan, Step};
+use super::approved::Approved;
+use super::plan::{Plan, Step, Target};
+use settings::comes_before_panes;
+
+mod living;
+mod settings;
+
+pub use settings::MARK;
 
 /// Columns and rows in which windows are split.
 const ROOM: (u32, u32) = (400, 200);
@@ -30,6 +37,8 @@ const ROOM: (u32, u32) = (400, 200);
 pub struct Report {
     /// What became of each session, in the order of the plan.
     pub sessions: Vec<(String, Outcome)>,
+    /// What is not as it was although the plan was carried out, by session; in words.
+    pub notes: Vec<(String, String)>,
 }
 
 /// What became of one session.
@@ -76,18 +85,23 @@ pub struct Executor<'a> {
     pub store: &'a Writer,
     /// The `agent-keeper` program, which each pane starts with.
     pub program: &'a Path,
-    /// What panes do with the programs that ran in them.
+    /// What panes do with the programs that ran in them, unless they are approved.
     pub mode: StartMode,
+    /// What panes start without asking.
+    pub approved: &'a Approved,
 }
 
 impl Executor<'_> {
     /// Carries out a plan.
     pub async fn execute(&self, plan: &Plan) -> Report {
+        let version = self.version().await;
         let mut run = Run {
             executor: self,
             saved_at: plan.taken_at,
-            encodes: self.encodes_all_names().await,
+            encodes: encodes_all_names(&version),
+            version,
             made: HashMap::new(),
+            made_panes: HashMap::new(),
             problems: Vec::new(),
         };
         let mut report = Report::default();
@@ -98,29 +112,39 @@ impl Executor<'_> {
                 Err(error) => Outcome::Failed(in_words(error)),
             };
             run.problems.clear();
+            if !step.note.is_empty() && !matches!(outcome, Outcome::Failed(_)) {
+                report.notes.push((step.session.name.clone(), step.note.clone()));
+            }
             report.sessions.push((step.session.name.clone(), outcome));
         }
         report
     }
 
-    /// Returns whether the server encodes every name when it stores it. Up to 3.6 it takes the names that
-    /// windows are made with, and titles, as they are; from 3.7 on it does not (`clean_name`).
-    async fn encodes_all_names(&self) -> bool {
+    async fn version(&self) -> String {
         let ask = [Command::new("display-message").arg("-p").arg("#{version}")];
         let version = self.tmux.run(&ask).await.unwrap_or_default();
-        let version = Version::parse(&String::from_utf8_lossy(&version));
-        version.is_none_or(|version| version >= Version { major: 3, minor: 7, patch: 0 })
+        String::from_utf8_lossy(&version).trim().to_owned()
     }
+}
+
+/// Returns whether a server encodes every name when it stores it. Up to 3.6 it takes the names that windows are
+/// made with, and titles, as they are; from 3.7 on it does not (`clean_name`).
+fn encodes_all_names(version: &str) -> bool {
+    Version::parse(version).is_none_or(|version| version >= Version { major: 3, minor: 7, patch: 0 })
 }
 
 struct Run<'a> {
     executor: &'a Executor<'a>,
     saved_at: Timestamp,
+    /// The server's version.
+    version: String,
     /// Whether all names have to be given decoded.
     encodes: bool,
     /// Windows made so far, by the id they had when they were saved: a window that is met again was
     /// linked into several sessions.
     made: HashMap<WindowId, WindowId>,
+    /// Panes made so far, by the id they had.
+    made_panes: HashMap<PaneId, PaneId>,
     /// What went wrong in the session that is being made.
     problems: Vec<String>,
 }
@@ -128,15 +152,18 @@ struct Run<'a> {
 impl Run<'_> {
     async fn session(&mut self, step: &Step) -> Result<(), StepError> {
         let session = &step.session;
-        if let Some(peer) = &step.shares_windows_of {
-            return self.grouped_session(session, peer).await;
+        match &step.target {
+            Target::Sharing(peer) => return self.grouped_session(session, peer).await,
+            Target::Living => return self.into_living(session).await,
+            Target::New => {}
         }
         // The window that is to be current is made first, so that no other counts as visited.
         let active = session.windows.iter().find(|window| window.index == session.active_window);
-        let first = active.filter(|window| !self.made.contains_key(&window.id));
+        let first =
+            active.filter(|window| !self.made.contains_key(&window.id) && !comes_before_panes(session));
         let (id, placeholder) = match first {
             Some(first) => (self.first_window(session, first).await?, None),
-            None => self.session_of_links(session).await?,
+            None => self.session_without_windows(session).await?,
         };
         // By index: one window can be linked into a session twice.
         for window in session.windows.iter().filter(|window| Some(window.index) != first.map(|f| f.index)) {
@@ -145,12 +172,12 @@ impl Run<'_> {
             }
         }
         self.choose_windows(id, session).await?;
-        match placeholder {
-            Some(placeholder) => {
-                self.run(&[Command::new("kill-window").flag("-t", placeholder)]).await.map(drop)
-            }
-            None => Ok(()),
+        if let Some(placeholder) = placeholder {
+            self.run(&[Command::new("kill-window").flag("-t", placeholder)]).await?;
         }
+        self.mark_pane(id, session).await;
+        self.finish_session(id, session).await;
+        Ok(())
     }
 
     async fn run(&self, commands: &[Command]) -> Result<Vec<u8>, StepError> {
@@ -187,13 +214,11 @@ impl Run<'_> {
         let (id, window_id): (SessionId, WindowId) = (parse(&id)?, parse(&window_id)?);
         let place =
             Command::new("move-window").flag("-s", window_id).arg("-t").arg(format!("{id}:{}", window.index));
-        // -x and -y leave a session option behind that the user did not set.
-        let mut tidy = vec![Command::new("set-option").arg("-u").flag("-t", id).arg("default-size")];
+        self.prepare_session(id, session).await;
         if index != window.index.to_string() {
-            tidy.push(place);
+            self.run(&[place]).await?;
         }
-        self.run(&tidy).await?;
-        if counted(name.as_bytes()).as_deref() != Some(session.name.as_bytes()) {
+        if counted(name.as_bytes(), &self.version).as_deref() != Some(session.name.as_bytes()) {
             self.rename(id, session).await;
         }
         self.fill_window(window_id, parse(&pane_id)?, window).await;
@@ -203,15 +228,17 @@ impl Run<'_> {
     /// tmux encodes session names when it stores them, so a name that was stored encoded is given
     /// decoded; a version that does not encode gets it as it is.
     async fn rename(&mut self, id: SessionId, session: &Session) {
-        let rename = Command::new("rename-session").flag("-t", id).arg("--").literal(session.name.as_bytes());
-        if let Err(error) = self.run(&[rename]).await {
+        if let Err(error) = self.run(&[renaming(id, &session.name)]).await {
             self.problems.push(format!("name: {}", in_words(error)));
         }
     }
 
-    /// Makes a session whose current window is linked from another: it starts with a window that goes again
-    /// when the links are there.
-    async fn session_of_links(&self, session: &Session) -> Result<(SessionId, Option<WindowId>), StepError> {
+    /// Makes a session whose current window is linked from another, or that is to have something before its first
+    /// pane is made: it starts with a window that goes again when the others are there.
+    async fn session_without_windows(
+        &mut self,
+        session: &Session,
+    ) -> Result<(SessionId, Option<WindowId>), StepError> {
         let command = new_session(session)
             .arg("-P")
             .flag("-F", "#{session_id}\t#{window_id}")
@@ -225,14 +252,30 @@ impl Run<'_> {
         let aside = session.windows.iter().map(|window| window.index).max().unwrap_or(0) + 1;
         let aside = Command::new("move-window").flag("-s", window).arg("-t").arg(format!("{id}:{aside}"));
         self.run(&[aside]).await?;
+        self.prepare_session(id, session).await;
         Ok((id, Some(window)))
     }
 
-    async fn grouped_session(&self, session: &Session, peer: &str) -> Result<(), StepError> {
-        let peer = self.session_id(peer).await?;
-        let command = new_session(session).arg("-P").flag("-F", "#{session_id}").flag("-t", peer);
-        let [id] = self.make(command, session.directory.as_path()).await?;
-        self.choose_windows(parse(&id)?, session).await
+    async fn grouped_session(&mut self, session: &Session, peer: &str) -> Result<(), StepError> {
+        let peer_id = self.session_id(peer).await?;
+        let command = new_session(session).arg("-P").flag("-F", "#{session_id}").flag("-t", peer_id);
+        // A new group is called as the session that is joined is called at that moment.
+        let group = session.group.as_deref().filter(|group| *group != peer);
+        let borrowed = match group {
+            Some(group) => self.run(&[renaming(peer_id, group)]).await.is_ok(),
+            None => false,
+        };
+        let made = self.make(command, session.directory.as_path()).await;
+        if borrowed {
+            self.run(&[renaming(peer_id, peer)]).await?;
+        }
+        let [id] = made?;
+        let id = parse(&id)?;
+        self.prepare_session(id, session).await;
+        self.choose_windows(id, session).await?;
+        self.mark_pane(id, session).await;
+        self.finish_session(id, session).await;
+        Ok(())
     }
 
     /// Finds a session by its name. As a target a name could be read as a pattern or as a place.
@@ -242,7 +285,8 @@ impl Run<'_> {
         let output = self.run(&[list]).await?;
         let text = String::from_utf8_lossy(&output);
         let mut lines = text.lines().filter_map(|line| line.split_once('\t'));
-        let found = lines.find(|(_, other)| counted(other.as_bytes()).as_deref() == Some(name.as_bytes()));
+        let found = lines
+            .find(|(_, other)| counted(other.as_bytes(), &self.version).as_deref() == Some(name.as_bytes()));
         let (id, _) = found.ok_or_else(|| StepError::NoPeer(name.to_owned()))?;
         parse(id)
     }
@@ -286,10 +330,13 @@ impl Run<'_> {
         }
         let panes = Vec::from(panes);
         let whole = panes.len() == window.panes.len();
-        for command in self.finishing(id, &panes, window, whole) {
-            if let Err(error) = self.run(std::slice::from_ref(&command)).await {
-                self.problems.push(format!("window {}: {}", window.index, in_words(error)));
-            }
+        self.made_panes.extend(window.panes.iter().map(|pane| pane.id).zip(panes.iter().copied()));
+        let place = format!("window {}", window.index);
+        let commands = self.finishing(id, &panes, window, whole);
+        self.try_all(&place, commands).await;
+        // Last: to choose a pane ends the zoom.
+        if let Some(active) = panes.get(window.active_pane).filter(|_| window.zoomed) {
+            self.try_all(&place, vec![Command::new("resize-pane").arg("-Z").flag("-t", active)]).await;
         }
     }
 
@@ -341,9 +388,18 @@ impl Run<'_> {
         if self.encodes { unvis(name.as_bytes()) } else { name.as_bytes().to_vec() }
     }
 
-    /// Returns the commands that give a window its layout, titles, active pane, zoom and way of naming.
+    /// Returns the commands that give a window its options, layout, titles and active pane.
     fn finishing(&self, id: WindowId, panes: &[PaneId], window: &Window, whole: bool) -> Vec<Command> {
-        let mut commands = Vec::new();
+        let mut commands = self.window_settings(id, window);
+        if window.options.contains_key("window-size") {
+            // A size that was given by hand is remembered beside the layout.
+            let by_hand = Command::new("resize-window").flag("-t", id);
+            let after = window.options.get("window-size").map(|size| size.as_os_str());
+            commands.push(by_hand.flag("-x", window.width).flag("-y", window.height));
+            commands.extend(after.map(|size| {
+                Command::new("set-option").arg("-w").flag("-t", id).arg("window-size").arg(size)
+            }));
+        }
         if whole {
             commands.push(Command::new("select-layout").flag("-t", id).arg(&window.layout));
         }
@@ -355,14 +411,7 @@ impl Run<'_> {
         let active = panes.get(window.active_pane);
         let chosen = last.into_iter().chain(active);
         commands.extend(chosen.map(|pane| Command::new("select-pane").flag("-t", pane)));
-        if let Some(active) = active.filter(|_| window.zoomed) {
-            commands.push(Command::new("resize-pane").arg("-Z").flag("-t", active));
-        }
-        if window.automatic_rename {
-            // A name given at the start switched it off.
-            commands
-                .push(Command::new("set-option").arg("-w").arg("-u").flag("-t", id).arg("automatic-rename"));
-        }
+        commands.extend(panes.iter().zip(&window.panes).flat_map(|(id, pane)| self.pane_settings(*id, pane)));
         commands
     }
 
@@ -387,7 +436,8 @@ impl Run<'_> {
             directory: pane.directory.clone(),
             scrollback: pane.scrollback.clone(),
             program: pane.program.clone(),
-            mode: self.executor.mode,
+            mode: self.executor.approved.mode(self.executor.mode, &pane.program),
+            dead: pane.dead,
         };
         Ok(self.executor.store.put(&serde_json::to_vec(&start)?)?)
     }
@@ -401,6 +451,10 @@ fn first_pane(window: &Window) -> Result<&Pane, StepError> {
 /// -E: the session gets no variables from us; the user's own arrive when a client attaches.
 fn new_session(session: &Session) -> Command {
     Command::new("new-session").arg("-d").arg("-E").arg("-s").literal(&unvis(session.name.as_bytes()))
+}
+
+fn renaming(id: SessionId, name: &str) -> Command {
+    Command::new("rename-session").flag("-t", id).arg("--").literal(name.as_bytes())
 }
 
 fn parse<T: std::str::FromStr>(text: &str) -> Result<T, StepError> {

@@ -5,16 +5,13 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Closed, Generation, Server, Session, Snapshot, Window};
+use crate::model::{Closed, Generation, Pane, Server, Session, Snapshot, Window, plural};
+use crate::pane::what_runs;
 
-/// What to restore.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selection {
-    /// Only these sessions; empty for all.
-    pub sessions: Vec<String>,
-    /// Whether a person asked. Then also what they had closed comes back.
-    pub by_hand: bool,
-}
+use super::approved::Approved;
+use super::selection::{Wanted, check_name, wanted};
+
+pub use super::selection::{Selection, SelectionError};
 
 /// What a restore does, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,50 +26,77 @@ pub struct Plan {
     pub skips: Vec<Skip>,
 }
 
-/// One session to be made.
+/// One session to be made, or to get windows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The session as it was.
+    /// The session as it shall be; for one that lives, only the windows that it gets.
     pub session: Session,
-    /// The session of the same group whose windows it shares; then it gets none of its own.
-    pub shares_windows_of: Option<String>,
+    /// What becomes of it.
+    pub target: Target,
+    /// What is not as it was, in words; empty when all is.
+    pub note: String,
 }
 
-/// One session that is not made.
+/// Where the windows of a step go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Into a session that is made for them.
+    New,
+    /// The session is made and shares the windows of this one of its group; it gets none of its own.
+    Sharing(String),
+    /// Into the session of this name, which lives. Nothing of it is touched.
+    Living,
+}
+
+/// One session, or one window of it, that is not made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skip {
-    /// Its name.
+    /// The name of the session.
     pub session: String,
     /// Why not.
     pub why: SkipReason,
 }
 
-/// Why a session is not made.
+/// Why something is not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkipReason {
     /// A session of this name lives.
     Alive,
     /// The user had closed it.
     Closed,
+    /// The session lives and has the window.
+    WindowAlive {
+        /// The index that the window had.
+        window: u32,
+        /// The index at which it is now.
+        now: u32,
+    },
+    /// The session lives and has a window of the same name, with the same programs in the same directories.
+    WindowAlike {
+        /// The index that the window had.
+        window: u32,
+        /// The index of the one that is like it.
+        now: u32,
+    },
 }
 
 impl SkipReason {
     /// Returns the reason in words.
-    pub fn sentence(self) -> &'static str {
+    pub fn sentence(self) -> String {
         match self {
-            SkipReason::Alive => "a session of this name is there already",
-            SkipReason::Closed => "you had closed it",
+            SkipReason::Alive => "a session of this name is there already".to_owned(),
+            SkipReason::Closed => "you had closed it".to_owned(),
+            SkipReason::WindowAlive { window, now } if window == now => {
+                format!("window {window} is there already")
+            }
+            SkipReason::WindowAlive { window, now } => {
+                format!("window {window} is there already, at index {now} now")
+            }
+            SkipReason::WindowAlike { window, now } => {
+                format!("a window like {window} is there already, at index {now}")
+            }
         }
     }
-}
-
-/// A session that was asked for and is not in the generation.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("snapshot {generation} holds no session {wanted:?}; it holds: {}", known.join(", "))]
-pub struct UnknownSession {
-    generation: Generation,
-    wanted: String,
-    known: Vec<String>,
 }
 
 /// Plans to bring back what of a generation is not alive.
@@ -81,48 +105,44 @@ pub fn plan(
     saved: &Snapshot,
     live: Option<&Server>,
     selection: &Selection,
-) -> Result<Plan, UnknownSession> {
-    check_names(generation, saved, selection)?;
+) -> Result<Plan, SelectionError> {
+    let wanted = wanted(generation, saved, selection)?;
+    check_name(&wanted, live, selection)?;
     let mut plan = Plan { generation, taken_at: saved.taken_at, steps: Vec::new(), skips: Vec::new() };
-    let wanted = |name: &String| selection.sessions.is_empty() || selection.sessions.contains(name);
-    for session in saved.server.sessions.iter().filter(|session| wanted(&session.name)) {
-        match skip_reason(session, saved, live, selection) {
-            Some(why) => plan.skips.push(Skip { session: session.name.clone(), why }),
-            None => {
-                let shares_windows_of = group_peer(session, &plan.steps, live);
-                plan.steps.push(Step { session: session.clone(), shares_windows_of });
+    for wanted in &wanted {
+        let session = wanted.session;
+        match (&selection.rename, living(session, saved, live)) {
+            (Some(name), _) => plan.steps.push(renamed(wanted, name)),
+            (None, Some(living)) if !wanted.windows.is_empty() => {
+                add_windows(&mut plan, wanted, living, same_life(saved, live));
+            }
+            (None, Some(_)) => plan.skip(session, SkipReason::Alive),
+            (None, None) if same_life(saved, live) && !selection.by_hand => {
+                plan.skip(session, SkipReason::Closed);
+            }
+            (None, None) if !wanted.windows.is_empty() => plan.steps.push(narrowed(wanted)),
+            (None, None) => {
+                let target = group_peer(session, &plan.steps, live).map_or(Target::New, Target::Sharing);
+                plan.steps.push(Step { session: session.clone(), target, note: String::new() });
             }
         }
+    }
+    if live.is_some_and(|live| live.panes().any(|(_, _, pane)| pane.marked)) {
+        plan.leave_the_mark();
     }
     Ok(plan)
 }
 
-fn check_names(
-    generation: Generation,
-    saved: &Snapshot,
-    selection: &Selection,
-) -> Result<(), UnknownSession> {
-    let known = || saved.server.sessions.iter().map(|session| session.name.clone());
-    match selection.sessions.iter().find(|wanted| !known().any(|name| name == **wanted)) {
-        Some(wanted) => Err(UnknownSession { generation, wanted: wanted.clone(), known: known().collect() }),
-        None => Ok(()),
-    }
+fn same_life(saved: &Snapshot, live: Option<&Server>) -> bool {
+    live.is_some_and(|live| live.id == saved.server.id)
 }
 
-fn skip_reason(
-    session: &Session,
-    saved: &Snapshot,
-    live: Option<&Server>,
-    selection: &Selection,
-) -> Option<SkipReason> {
-    let live = live?;
-    // Within one life of a server the id says more than the name: the session may have been renamed.
-    let same_life = live.id == saved.server.id;
-    let alive = |other: &Session| other.name == session.name || (same_life && other.id == session.id);
-    if live.sessions.iter().any(alive) {
-        return Some(SkipReason::Alive);
-    }
-    (same_life && !selection.by_hand).then_some(SkipReason::Closed)
+/// Finds a saved session among the living. Within one life of a server the id says more than the name: the
+/// session may have been renamed.
+fn living<'a>(session: &Session, saved: &Snapshot, live: Option<&'a Server>) -> Option<&'a Session> {
+    let sessions = || live.into_iter().flat_map(|server| &server.sessions);
+    let by_id = sessions().find(|other| same_life(saved, live) && other.id == session.id);
+    by_id.or_else(|| sessions().find(|other| other.name == session.name))
 }
 
 /// Returns a session of the same group that is alive or will have been made by then.
@@ -133,38 +153,187 @@ fn group_peer(session: &Session, steps: &[Step], live: Option<&Server>) -> Optio
     planned.chain(alive).find(|other| other.group.as_ref() == Some(group)).map(|peer| peer.name.clone())
 }
 
+/// Makes a session under another name. It leaves its group, in which the session of its old name is or may
+/// come back: what is done in one of a group's windows is done in all.
+fn renamed(wanted: &Wanted<'_>, name: &str) -> Step {
+    let mut step = narrowed(wanted);
+    let mut notes = vec![format!("it was {}", wanted.session.name)];
+    notes.extend(Some(std::mem::take(&mut step.note)).filter(|note| !note.is_empty()));
+    step.session.name = name.to_owned();
+    step.note = notes.join("; ");
+    step
+}
+
+/// Makes a session that has only some of its windows, or all. It belongs to no group, because it would share
+/// all windows of that.
+fn narrowed(wanted: &Wanted<'_>) -> Step {
+    let mut session = wanted.session.clone();
+    let mut notes = Vec::new();
+    if !wanted.windows.is_empty() && wanted.windows.len() < session.windows.len() {
+        session.windows = wanted.windows.iter().map(|window| (*window).clone()).collect();
+        let there = |index: &u32| session.windows.iter().any(|window| window.index == *index);
+        session.last_window = session.last_window.filter(there);
+        if !there(&session.active_window) {
+            session.active_window = session.windows[0].index;
+        }
+        session.last_window = session.last_window.filter(|last| *last != session.active_window);
+        let windows: Vec<String> = wanted.windows.iter().map(|window| called(window)).collect();
+        notes.push(format!("only {}", windows.join(" and ")));
+    }
+    if let Some(group) = session.group.take() {
+        notes.push(format!("with windows of its own, outside the group {group}"));
+    }
+    Step { session, target: Target::New, note: notes.join("; ") }
+}
+
+fn called(window: &Window) -> String {
+    format!("window {} {:?}", window.index, window.name)
+}
+
+/// Adds windows to a session that lives: each at the index that it had, or at the next one that is free and
+/// was no other window's.
+fn add_windows(plan: &mut Plan, wanted: &Wanted<'_>, living: &Session, same_life: bool) {
+    let mut taken: Vec<u32> = living.windows.iter().map(|window| window.index).collect();
+    let mut added = Vec::new();
+    let mut notes = Vec::new();
+    for window in &wanted.windows {
+        if let Some(why) = window_skip_reason(window, wanted.session, living, same_life) {
+            plan.skip(living, why);
+            continue;
+        }
+        let of_another = |index: &u32| wanted.session.windows.iter().any(|other| other.index == *index);
+        let may_be = |index: &u32| !taken.contains(index) && (*index == window.index || !of_another(index));
+        let free = (window.index..=u32::MAX).find(may_be).unwrap_or(window.index);
+        notes.push(match free == window.index {
+            true => called(window),
+            false => format!("{} as window {free}, because {} is taken", called(window), window.index),
+        });
+        taken.push(free);
+        added.push(Window { index: free, ..(*window).clone() });
+    }
+    if added.is_empty() {
+        return;
+    }
+    if let Some(group) = &living.group {
+        notes.push(format!("also for the other sessions of the group {group}"));
+    }
+    let session = Session {
+        id: living.id,
+        name: living.name.clone(),
+        group: living.group.clone(),
+        windows: added,
+        ..wanted.session.clone()
+    };
+    plan.steps.push(Step { session, target: Target::Living, note: notes.join("; ") });
+}
+
+/// A window is there when its id is. After a restore it has another one; then one counts that looks the same
+/// and is where a restore would have put it: at its index, or at one that the saved session did not use.
+fn window_skip_reason(
+    window: &Window,
+    saved: &Session,
+    living: &Session,
+    same_life: bool,
+) -> Option<SkipReason> {
+    let of_saved = |other: &Window| saved.windows.iter().any(|one| one.id == other.id);
+    if let Some(same) = living.windows.iter().find(|other| same_life && other.id == window.id) {
+        return Some(SkipReason::WindowAlive { window: window.index, now: same.index });
+    }
+    let may_be = |other: &&Window| {
+        let elsewhere = !saved.windows.iter().any(|one| one.index == other.index);
+        (other.index == window.index || elsewhere) && !(same_life && of_saved(other))
+    };
+    let alike = living.windows.iter().filter(may_be).find(|other| looks_like(window, other))?;
+    Some(SkipReason::WindowAlike { window: window.index, now: alike.index })
+}
+
+fn looks_like(saved: &Window, other: &Window) -> bool {
+    let panes = saved.panes.iter().zip(&other.panes);
+    let same = |(one, other): (&crate::model::Pane, &crate::model::Pane)| {
+        one.directory == other.directory && what_runs(&one.program) == what_runs(&other.program)
+    };
+    (saved.automatic_rename || saved.name == other.name)
+        && saved.panes.len() == other.panes.len()
+        && panes.into_iter().all(same)
+}
+
+impl Step {
+    /// Returns what is made, counted, and what is not as it was.
+    pub fn in_words(&self) -> String {
+        let panes = self.session.windows.iter().map(|window| window.panes.len()).sum();
+        let made = match &self.target {
+            Target::New => {
+                format!("{}, {}", plural(self.session.windows.len(), "window"), plural(panes, "pane"))
+            }
+            Target::Sharing(peer) => format!("sharing the windows of {peer}"),
+            Target::Living => return format!("adds {}", self.note),
+        };
+        if self.note.is_empty() { made } else { format!("{made}; {}", self.note) }
+    }
+}
+
 impl Plan {
+    fn skip(&mut self, session: &Session, why: SkipReason) {
+        self.skips.push(Skip { session: session.name.clone(), why });
+    }
+
+    /// A server has one marked pane at most; marking another would take the user's mark away.
+    fn leave_the_mark(&mut self) {
+        let windows = self.steps.iter_mut().flat_map(|step| &mut step.session.windows);
+        windows.flat_map(|window| &mut window.panes).for_each(|pane| pane.marked = false);
+    }
+
     /// Returns whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Returns the programs that will wait for Enter.
-    pub fn waiting(&self) -> Vec<Waiting> {
-        let own = self.steps.iter().filter(|step| step.shares_windows_of.is_none());
-        own.flat_map(|step| step.session.windows.iter().map(|window| (&step.session, window)))
-            .flat_map(|(session, window)| waiting_in(session, window))
-            .collect()
+    /// Returns the programs besides shells that panes will have: those that start by themselves, and those that
+    /// will wait for Enter.
+    pub fn programs(&self, approved: &Approved) -> Programs {
+        let own = self.steps.iter().filter(|step| !matches!(step.target, Target::Sharing(_)));
+        let windows = own.flat_map(|step| step.session.windows.iter().map(|window| (&step.session, window)));
+        let panes =
+            windows.flat_map(|(session, window)| window.panes.iter().map(move |p| (session, window, p)));
+        let mut programs = Programs::default();
+        for (session, window, pane) in panes.filter(|(.., pane)| pane.program.asks_before_start()) {
+            let runs = approved.covers(&pane.program);
+            let list = if runs { &mut programs.running } else { &mut programs.waiting };
+            list.push(Started::of(session, window, pane));
+        }
+        programs
     }
 }
 
-/// A program that will wait for Enter.
+/// The programs besides shells that the panes of a plan will have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// What starts by itself, because all of it is approved.
+    pub running: Vec<Started>,
+    /// What waits for Enter.
+    pub waiting: Vec<Started>,
+}
+
+/// What a pane will have besides shells.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Waiting {
+pub struct Started {
     /// In which session.
     pub session: String,
     /// Where, as tmux targets are written.
     pub place: String,
-    /// The program, as a person would type it.
+    /// The program, as a person would type it; with those in the background behind it.
     pub command: String,
 }
 
-fn waiting_in<'a>(session: &'a Session, window: &'a Window) -> impl Iterator<Item = Waiting> + 'a {
-    window.panes.iter().filter(|pane| pane.program.asks_before_start()).map(move |pane| Waiting {
-        session: session.name.clone(),
-        place: format!("{}:{}.{}", session.name, window.index, pane.index),
-        command: crate::pane::pipeline(pane.program.foreground()),
-    })
+impl Started {
+    fn of(session: &Session, window: &Window, pane: &Pane) -> Self {
+        let jobs: Vec<String> = pane.program.to_be_started().map(crate::pane::pipeline).collect();
+        Self {
+            session: session.name.clone(),
+            place: format!("{}:{}.{}", session.name, window.index, pane.index),
+            command: jobs.join("; "),
+        }
+    }
 }
 
 /// Returns the generation's sessions without those that the user had closed, for a restore that nobody

@@ -190,21 +190,35 @@ impl Store {
     }
 
     /// Returns the format of the store, if it has one yet. Fails when it is one that must not be written to:
-    /// a newer one, or one that cannot be read.
+    /// a newer one, or one that cannot be read. A mark that a power cut emptied, or filled with zeros, counts as
+    /// none, unless a generation says that it is of a newer agent-keeper.
     pub fn check_format(&self) -> Result<Option<u32>, StoreError> {
         let path = self.format_path();
-        let found = match fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().map_err(|_| {
-                let flaw = Flaw::Damaged("it must hold a number".to_owned());
-                StoreError::Flaw { path, flaw }
-            })?,
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("read", &path, error)),
         };
+        let found = match text.trim_matches(|c: char| c == '\0' || c.is_whitespace()) {
+            "" => self.newest_format()?,
+            number => Some(number.parse().map_err(|_| {
+                let flaw = Flaw::Damaged("it must hold a number".to_owned());
+                StoreError::Flaw { path, flaw }
+            })?),
+        };
         match found {
-            found if found > FORMAT => Err(StoreError::Newer { path: self.dir.clone(), found }),
-            found => Ok(Some(found)),
+            Some(found) if found > FORMAT => Err(StoreError::Newer { path: self.dir.clone(), found }),
+            found => Ok(found),
         }
+    }
+
+    /// Returns the newest format that a generation is in, if that is newer than ours.
+    fn newest_format(&self) -> Result<Option<u32>, StoreError> {
+        let newer = self.entries()?.into_iter().filter_map(|entry| match entry.content {
+            Err(Flaw::Newer { found }) => Some(found),
+            _ => None,
+        });
+        Ok(newer.max())
     }
 
     fn last_path(&self) -> PathBuf {

@@ -94,5 +94,6 @@ pub(super) fn name(generation: Generation) -> String {
 
 /// Returns as much of a note as is kept.
 pub(super) fn cut_note(note: &str) -> &str {
-    &note[..note.floor_char_boundary(NOTE_BYTES_MAX)]
+    let whole = (0..=NOTE_BYTES_MAX.min(note.len())).rev().find(|end| note.is_char_boundary(*end));
+    &note[..whole.unwrap_or(0)]
 }

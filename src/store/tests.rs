@@ -341,7 +341,7 @@ fn a_store_that_is_not_understood_is_read_and_not_touched() {
     let newer = format!("{}\n", FORMAT + 1);
     for (content, said) in [
         (newer.as_str(), "is in format 3, written by a newer agent-keeper"),
-        ("", "it must hold a number"),
+        ("", "is in format 3, written by a newer agent-keeper"),
         ("one", "it must hold a number"),
     ] {
         let three = Three::new();

@@ -131,7 +131,11 @@ impl Writer {
         let path = self.store.generation_path(generation);
         let file = format::render(snapshot).map_err(|flaw| StoreError::Flaw { path: path.clone(), flaw })?;
         files::write_whole(&path, &file)?;
-        files::sync_dir(&self.store.generations_dir())?;
+        if let Err(error) = files::sync_dir(&self.store.generations_dir()) {
+            // Its name may not last. It must not count then, or a clean-up would remove for its sake what does.
+            let _ = files::remove(&path);
+            return Err(error);
+        }
         Ok(generation)
     }
 

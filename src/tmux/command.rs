@@ -37,6 +37,11 @@ impl Command {
         self
     }
 
+    /// Returns how many bytes its words take in an argument vector.
+    pub fn bytes(&self) -> usize {
+        self.words.iter().map(|word| word.len() + 1).sum()
+    }
+
     /// Returns the command's name.
     pub fn name(&self) -> &str {
         self.words[0].to_str().unwrap_or_default()

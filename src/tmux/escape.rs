@@ -4,6 +4,8 @@
 //! rewrites control characters in names it stores and in lines it prints. What the user called a
 //! window must come through all that unchanged and unrun.
 
+use super::version::Version;
+
 /// Returns the text that tmux's format expansion turns into `literal`.
 ///
 /// `##` is a single `#`, except that a run of hashes in front of `[` is left as it stands, because it
@@ -52,7 +54,7 @@ fn unvis_one(text: &[u8]) -> Option<(u8, usize)> {
             return Some(((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), 4));
         }
         Some([b'\\', ..]) => b'\\',
-        Some([b'$', ..]) => b'$',
+        Some([quoted @ (b'$' | b'"' | b'`'), ..]) => *quoted,
         Some([b'n', ..]) => b'\n',
         Some([b't', ..]) => b'\t',
         Some([b'r', ..]) => b'\r',
@@ -67,12 +69,30 @@ fn unvis_one(text: &[u8]) -> Option<(u8, usize)> {
     Some((decoded, 2))
 }
 
+/// Returns what a server printed as other versions would have printed it: 3.4, and no other, writes `\$` for the
+/// `$` of what looks like a variable.
+pub(super) fn undo_3_4(output: &[u8], version: &str) -> Vec<u8> {
+    let is_3_4 = Version::parse(version).is_some_and(|version| (version.major, version.minor) == (3, 4));
+    if !is_3_4 {
+        return output.to_vec();
+    }
+    let begins_name = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphabetic() || b"_{".contains(b));
+    let mut out = Vec::with_capacity(output.len());
+    for (at, byte) in output.iter().enumerate() {
+        let added = *byte == b'\\' && output.get(at + 1) == Some(&b'$') && begins_name(output.get(at + 2));
+        if !added {
+            out.push(*byte);
+        }
+    }
+    out
+}
+
 /// Splits `length` bytes of a value off a line that tmux printed, and returns the value and what
 /// follows it. `ends` tells whether what follows can stand behind the value.
 ///
-/// From 3.4 on tmux encodes what it prints (`VIS_NOSLASH`: control characters as octal, backslashes
-/// as they are; 3.4 itself writes `\$` for `$`), so a value can take more bytes than it has. The
-/// plain reading is tried first, then the decoded one.
+/// From 3.4 on tmux encodes what it prints (`VIS_NOSLASH`: control characters as octal or as in C, backslashes
+/// as they are), so a value can take more bytes than it has. The plain reading is tried first, then the
+/// decoded one.
 pub(super) fn split_printed(
     line: &[u8],
     length: usize,
@@ -87,7 +107,8 @@ pub(super) fn split_printed(
     let mut rest = line;
     while value.len() < length {
         let (byte, used) = match rest {
-            [b'\\', b'\\', ..] => (b'\\', 1),
+            // What is never written for a control character is itself.
+            [b'\\', b'\\' | b's' | b'$' | b'"' | b'`', ..] => (b'\\', 1),
             _ => unvis_one(rest)?,
         };
         value.push(byte);
@@ -96,8 +117,10 @@ pub(super) fn split_printed(
     ends(rest).then_some((value, rest))
 }
 
-/// Reads a value that was printed behind its length (`#{n:name}:#{name}`) and to the end of the line.
-pub fn counted(printed: &[u8]) -> Option<Vec<u8>> {
+/// Reads a value that a server of some version printed behind its length (`#{n:name}:#{name}`) and to the end
+/// of the line.
+pub fn counted(printed: &[u8], version: &str) -> Option<Vec<u8>> {
+    let printed = &undo_3_4(printed, version);
     let colon = printed.iter().position(|byte| *byte == b':')?;
     let length = str::from_utf8(&printed[..colon]).ok()?.parse().ok()?;
     split_printed(&printed[colon + 1..], length, <[u8]>::is_empty).map(|(value, _)| value)
@@ -147,7 +170,7 @@ mod tests {
             (b"a\tb\trest", 3, b"a\tb"),
             (br"a\tb", 1, b"a"),
             (b"x\\033y\trest", 3, b"x\x1by"),
-            (b"\\$HOME\trest", 5, b"$HOME"),
+            (b"\\s\\033y\trest", 4, b"\\s\x1by"),
             (b"a\\b\trest", 3, br"a\b"),
         ];
         for (line, length, expected) in cases {

@@ -6,12 +6,16 @@
 pub mod arrange;
 pub mod capture;
 pub mod command;
+pub mod details;
 pub mod escape;
 pub mod found;
 pub mod layout;
 pub mod observe;
+mod program;
 mod query;
 pub mod server;
+pub(crate) mod shell;
+pub mod variables;
 pub mod version;
 
 pub use server::{Tmux, TmuxError};

@@ -1,16 +1,16 @@
 //! Looks at a server: what it answers and what /proc says of its processes, as one value.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use crate::model::{
-    ByteString, GlobalOptions, ObjectId, Options, Pane, PaneId, PaneStart, Process, Program, Scrollback,
-    Server, ServerId, Session, SessionId, Window, start_object,
-};
+use crate::model::{Dead, ObjectId, Pane, PaneId, PaneStart, Server, ServerId, Session, SessionId, Window};
 use crate::proc::Proc;
 
+use super::details::{Details, Known, Section};
+use super::program::Programs;
 use super::query::{self, Answer, PaneRow, ParseError, SessionRow};
 use super::server::{Tmux, TmuxError};
+use super::variables;
 
 /// Finds the order that a restored pane's process was started with.
 pub type FindStart<'a> = &'a (dyn Fn(ObjectId) -> Option<PaneStart> + Send + Sync);
@@ -76,35 +76,61 @@ pub async fn observe(
     proc: &Proc,
     find_start: FindStart<'_>,
 ) -> Result<Observation, ObserveError> {
+    observe_again(tmux, proc, find_start, &mut Known::default()).await
+}
+
+/// Like [`observe`], for who looks often: options and environments that were read a moment ago are not read
+/// again.
+pub async fn observe_again(
+    tmux: &Tmux,
+    proc: &Proc,
+    find_start: FindStart<'_>,
+    known: &mut Known,
+) -> Result<Observation, ObserveError> {
     let output = tmux.run_partly(&query::commands()).await?;
     let answer = query::parse(&output)?;
     let pid = answer.pid;
     let stat = proc.stat(pid).map_err(|_| ObserveError::Ended { pid })?;
     let id = ServerId { boot: proc.boot_id(), pid, start_ticks: stat.start_ticks };
     let server_argv = proc.argv(pid).unwrap_or_default();
-    Ok(Builder { proc, find_start, socket: tmux.socket(), server_argv }.observation(id, answer))
+    let details = known.get(tmux, &id, &answer.version, sections(&answer)).await?;
+    let programs = Programs { proc, find_start, server_argv };
+    Ok(Builder { programs, socket: tmux.socket(), details }.observation(id, answer))
+}
+
+/// Returns the places that may have options of their own; a linked window counts once.
+fn sections(answer: &Answer) -> Vec<Section> {
+    let mut sections = vec![Section::Server, Section::GlobalSession, Section::GlobalWindow];
+    let mut seen = HashSet::new();
+    for row in &answer.panes {
+        let places = [Section::Window(row.window.id), Section::Pane(row.id)];
+        sections.extend(places.into_iter().filter(|place| seen.insert(*place)));
+    }
+    for SessionRow { id: session, .. } in &answer.sessions {
+        let environment = |hidden| Section::Environment { session: *session, hidden };
+        sections.extend([Section::Session(*session), environment(false), environment(true)]);
+    }
+    sections
 }
 
 struct Builder<'a> {
-    proc: &'a Proc,
-    find_start: FindStart<'a>,
+    programs: Programs<'a>,
     socket: &'a Path,
-    /// The server's own arguments: a pane's process that has them has been forked and not executed yet.
-    server_argv: Vec<ByteString>,
+    details: &'a Details,
 }
 
 impl Builder<'_> {
     fn observation(&self, id: ServerId, answer: Answer) -> Observation {
         let mut panes: HashMap<PaneId, (Pane, Vitals)> = HashMap::new();
         let attached = answer.sessions.iter().map(|row| (row.id, row.attached)).collect();
-        let mut sessions: Vec<Session> = answer.sessions.iter().map(empty_session).collect();
+        let mut sessions: Vec<Session> = answer.sessions.iter().map(|row| self.empty_session(row)).collect();
         sessions.sort_by_key(|session| session.id);
         for row in &answer.panes {
             // A session that came between the two lists has no row of its own yet; the next look has it.
             if let Some(session) = sessions.iter_mut().find(|session| session.id == row.session) {
                 // A pane of a linked window has several rows, and must look the same in all.
                 let (pane, _) = panes.entry(row.id).or_insert_with(|| self.pane(row));
-                add_pane(session, row, pane.clone());
+                self.add_pane(session, row, pane.clone());
             }
         }
         sessions.retain(|session| !session.windows.is_empty());
@@ -114,15 +140,72 @@ impl Builder<'_> {
             version: answer.version,
             socket: self.socket.into(),
             sessions,
-            globals: GlobalOptions::default(),
+            globals: self.details.globals.clone(),
             buffers: Vec::new(),
         };
         let vitals = panes.into_iter().map(|(id, (_, vitals))| (id, vitals)).collect();
         Observation { server, vitals, attached }
     }
 
+    fn empty_session(&self, row: &SessionRow) -> Session {
+        Session {
+            id: row.id,
+            name: lossy(&row.name),
+            created: row.created,
+            directory: row.directory.clone().into(),
+            group: Some(lossy(&row.group)).filter(|group| !group.is_empty()),
+            windows: Vec::new(),
+            active_window: 0,
+            last_window: None,
+            options: self.details.sessions.get(&row.id).cloned().unwrap_or_default(),
+            environment: variables::kept(self.details, row.id),
+        }
+    }
+
+    /// Adds a pane to the window it is in; rows come in the order of windows and panes.
+    fn add_pane(&self, session: &mut Session, row: &PaneRow, pane: Pane) {
+        let known = session.windows.last().is_some_and(|window| window.index == row.window.index);
+        if !known {
+            session.windows.push(self.empty_window(row));
+            if row.window.active {
+                session.active_window = row.window.index;
+            }
+            if row.window.last {
+                session.last_window = Some(row.window.index);
+            }
+        }
+        if let Some(window) = session.windows.last_mut() {
+            let place = window.panes.len();
+            if row.active {
+                window.active_pane = place;
+            }
+            if row.last {
+                window.last_pane = Some(place);
+            }
+            window.panes.push(pane);
+        }
+    }
+
+    fn empty_window(&self, row: &PaneRow) -> Window {
+        let from = &row.window;
+        Window {
+            id: from.id,
+            index: from.index,
+            name: lossy(&from.name),
+            automatic_rename: from.automatic_rename,
+            width: from.width,
+            height: from.height,
+            layout: from.layout.clone(),
+            zoomed: from.zoomed,
+            panes: Vec::new(),
+            active_pane: 0,
+            last_pane: None,
+            options: self.details.windows.get(&from.id).cloned().unwrap_or_default(),
+        }
+    }
+
     fn pane(&self, row: &PaneRow) -> (Pane, Vitals) {
-        let seen = self.look(row);
+        let seen = self.programs.look(row);
         let output = OutputMark { history: row.history, cursor: row.cursor, activity: row.window.activity };
         let pane = Pane {
             id: row.id,
@@ -131,9 +214,9 @@ impl Builder<'_> {
             directory: seen.directory.unwrap_or_else(|| row.start_directory.clone().into()),
             program: seen.program,
             scrollback: seen.scrollback,
-            options: Options::new(),
-            marked: false,
-            dead: None,
+            options: self.details.panes.get(&row.id).cloned().unwrap_or_default(),
+            marked: row.marked,
+            dead: dead(row),
             start: seen.start,
         };
         let vitals = Vitals {
@@ -144,66 +227,6 @@ impl Builder<'_> {
             output,
         };
         (pane, vitals)
-    }
-
-    /// Looks at the processes of a pane.
-    fn look(&self, row: &PaneRow) -> Seen {
-        if row.dead || row.pid == 0 {
-            return Seen::default();
-        }
-        let Some(root) = self.proc.process(row.pid).ok().filter(|root| root.argv != self.server_argv) else {
-            return Seen::default();
-        };
-        let job = self.foreground_job(row.pid);
-        let directory = Some(root.directory.clone());
-        let restored = start_object(&root.argv).and_then(|id| Some((id, (self.find_start)(id)?)));
-        match restored {
-            // What waits is what was saved: its own text and its own program, not the question.
-            Some((id, start)) if job.is_empty() => {
-                Seen { directory, program: start.program, scrollback: start.scrollback, start: Some(id) }
-            }
-            Some((_, start)) => Seen { directory, program: with_job(start.program, job), ..Seen::default() },
-            None if is_shell(&root) => {
-                Seen { directory, program: Program::shell(root, job), ..Seen::default() }
-            }
-            None => Seen { directory, program: Program::Command { process: root }, ..Seen::default() },
-        }
-    }
-
-    /// Returns what a pane's own process runs in the foreground, from left to right; nothing when that
-    /// process has the terminal itself.
-    fn foreground_job(&self, pid: u32) -> Vec<Process> {
-        let Ok(stat) = self.proc.stat(pid) else {
-            return Vec::new();
-        };
-        if stat.foreground_group <= 0 || stat.foreground_group == stat.process_group {
-            return Vec::new();
-        }
-        let mut members = self.proc.children_in_group(pid, stat.foreground_group);
-        if members.is_empty() {
-            members.extend(u32::try_from(stat.foreground_group));
-        }
-        members.into_iter().filter_map(|pid| self.proc.process(pid).ok()).collect()
-    }
-}
-
-struct Seen {
-    directory: Option<ByteString>,
-    program: Program,
-    scrollback: Scrollback,
-    start: Option<ObjectId>,
-}
-
-impl Default for Seen {
-    fn default() -> Self {
-        Self { directory: None, program: Program::Unknown, scrollback: Scrollback::default(), start: None }
-    }
-}
-
-fn with_job(saved: Program, job: Vec<Process>) -> Program {
-    match saved {
-        Program::Shell { shell, .. } => Program::shell(shell, job),
-        other => other,
     }
 }
 
@@ -216,125 +239,12 @@ fn dissolve_groups_of_one(sessions: &mut [Session]) {
     }
 }
 
-fn empty_session(row: &SessionRow) -> Session {
-    Session {
-        id: row.id,
-        name: lossy(&row.name),
-        created: row.created,
-        directory: row.directory.clone().into(),
-        group: Some(lossy(&row.group)).filter(|group| !group.is_empty()),
-        windows: Vec::new(),
-        active_window: 0,
-        last_window: None,
-        options: Options::new(),
-        environment: BTreeMap::new(),
-    }
-}
-
-/// Adds a pane to the window it is in; rows come in the order of windows and panes.
-fn add_pane(session: &mut Session, row: &PaneRow, pane: Pane) {
-    let known = session.windows.last().is_some_and(|window| window.index == row.window.index);
-    if !known {
-        session.windows.push(empty_window(row));
-        if row.window.active {
-            session.active_window = row.window.index;
-        }
-        if row.window.last {
-            session.last_window = Some(row.window.index);
-        }
-    }
-    if let Some(window) = session.windows.last_mut() {
-        let place = window.panes.len();
-        if row.active {
-            window.active_pane = place;
-        }
-        if row.last {
-            window.last_pane = Some(place);
-        }
-        window.panes.push(pane);
-    }
-}
-
-fn empty_window(row: &PaneRow) -> Window {
-    let from = &row.window;
-    Window {
-        id: from.id,
-        index: from.index,
-        name: lossy(&from.name),
-        automatic_rename: from.automatic_rename,
-        width: from.width,
-        height: from.height,
-        layout: from.layout.clone(),
-        zoomed: from.zoomed,
-        panes: Vec::new(),
-        active_pane: 0,
-        last_pane: None,
-        options: Options::new(),
-    }
+/// tmux shows neither status nor signal of a program that it has not waited for yet.
+fn dead(row: &PaneRow) -> Option<Dead> {
+    let killed = row.exit_signal != 0;
+    row.dead.then(|| if killed { Dead::Killed(row.exit_signal) } else { Dead::Exited(row.exit_status) })
 }
 
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The names of programs that are interactive shells when they are called without a script.
-pub(crate) const SHELLS: [&str; 16] = [
-    "ash", "bash", "csh", "dash", "elvish", "fish", "ksh", "ksh93", "mksh", "nu", "osh", "rbash", "sh",
-    "tcsh", "xonsh", "zsh",
-];
-
-/// Returns whether a process is an interactive shell: a shell by name, called with nothing but options,
-/// none of which makes it run a command (`-c`) or read one from elsewhere.
-fn is_shell(process: &Process) -> bool {
-    let Some((name, arguments)) = process.argv.split_first() else {
-        return false;
-    };
-    let name = name.base_name();
-    let name = name.strip_prefix(b"-").unwrap_or(name);
-    let runs_something = |argument: &ByteString| match argument.as_bytes() {
-        [b'-', b'-', ..] => false,
-        [b'-', flags @ ..] => flags.contains(&b'c'),
-        _ => true,
-    };
-    SHELLS.iter().any(|shell| shell.as_bytes() == name) && !arguments.iter().any(runs_something)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn process(argv: &[&str]) -> Process {
-        Process {
-            exe: "/bin/x".into(),
-            argv: argv.iter().map(|word| ByteString::from(*word)).collect(),
-            directory: "/".into(),
-        }
-    }
-
-    #[test]
-    fn a_shell_is_one_that_waits_for_commands() {
-        let shells: [&[&str]; 6] = [
-            &["-bash"],
-            &["bash"],
-            &["/usr/bin/zsh", "-l"],
-            &["bash", "--login", "-i"],
-            &["-fish"],
-            &["sh", "-i"],
-        ];
-        let others: [&[&str]; 7] = [
-            &["bash", "-c", "sleep 1"],
-            &["sh", "-lc", "x"],
-            &["bash", "script.sh"],
-            &["vim"],
-            &["bashful"],
-            &["--"],
-            &[],
-        ];
-        for argv in shells {
-            assert!(is_shell(&process(argv)), "{argv:?}");
-        }
-        for argv in others {
-            assert!(!is_shell(&process(argv)), "{argv:?}");
-        }
-    }
 }

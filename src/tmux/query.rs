@@ -7,7 +7,7 @@
 use crate::model::{PaneId, SessionId, WindowId};
 
 use super::command::Command;
-use super::escape::split_printed;
+use super::escape::{split_printed, undo_3_4};
 
 /// How many lines of an answer are read; a server with more panes than this is refused, not cut.
 const ROWS_MAX: usize = 20_000;
@@ -21,7 +21,7 @@ const SESSION: &str = "S\t#{session_id}\t#{session_created}\t#{session_attached}
 const PANE: &str = "P\t#{session_id}\t#{window_id}\t#{window_index}\t#{window_active}\t#{window_last_flag}\t\
     #{automatic-rename}\t#{window_zoomed_flag}\t#{window_width}\t#{window_height}\t#{window_layout}\t\
     #{window_activity}\t#{pane_id}\t#{pane_index}\t#{pane_active}\t#{pane_last}\t#{pane_pid}\t\
-    #{pane_dead}\t#{alternate_on}\t#{history_size}\t#{cursor_y}\t#{cursor_x}\t\
+    #{pane_dead}\t#{pane_dead_status}\t#{pane_dead_signal}\t#{pane_marked}\t#{alternate_on}\t#{history_size}\t#{cursor_y}\t#{cursor_x}\t\
     #{n:window_name}:#{window_name}\t#{n:pane_title}:#{pane_title}\t\
     #{n:pane_start_path}:#{pane_start_path}";
 
@@ -75,6 +75,11 @@ pub struct PaneRow {
     pub last: bool,
     pub pid: u32,
     pub dead: bool,
+    /// 0 while it runs.
+    pub exit_status: u8,
+    /// 0 for none, and before 3.3 always.
+    pub exit_signal: u8,
+    pub marked: bool,
     pub alternate: bool,
     pub history: u64,
     pub cursor: (u64, u64),
@@ -113,7 +118,8 @@ pub fn parse(output: &[u8]) -> Result<Answer, ParseError> {
     let mut server = None;
     let mut sessions = Vec::new();
     let mut panes = Vec::new();
-    let mut rest = output;
+    let output = undo_3_4(output, version_in(output));
+    let mut rest = output.as_slice();
     while !rest.is_empty() {
         let mut row = Row { start: rest, rest };
         match row.field()? {
@@ -129,6 +135,13 @@ pub fn parse(output: &[u8]) -> Result<Answer, ParseError> {
     }
     let (pid, version) = server.ok_or(ParseError::NoServer)?;
     Ok(Answer { pid, version, sessions, panes })
+}
+
+/// Returns the version that the server's own line, the first one, names.
+fn version_in(output: &[u8]) -> &str {
+    let line = output.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let version = line.rsplit(|byte| *byte == b'\t').next().unwrap_or_default();
+    str::from_utf8(version).unwrap_or_default()
 }
 
 /// A line that is being read from left to right.
@@ -205,6 +218,9 @@ impl<'a> Row<'a> {
             last: self.flag()?,
             pid: self.number()?,
             dead: self.flag()?,
+            exit_status: self.number()?,
+            exit_signal: self.number()?,
+            marked: self.flag()?,
             alternate: self.flag()?,
             history: self.number()?,
             cursor: (self.number()?, self.number()?),
@@ -243,7 +259,7 @@ mod tests {
 
     const ANSWER: &str = "V\t10251\t3.3a\n\
         S\t$0\t1795253899\t1\t3:web\t0:\t4:/tmp\n\
-        P\t$0\t@0\t0\t1\t0\t1\t0\t80\t24\tb25d,80x24,0,0,0\t1795253899\t%0\t0\t1\t0\t4711\t0\t0\t12\t5\t0\t4:bash\t2:vm\t4:/tmp\n";
+        P\t$0\t@0\t0\t1\t0\t1\t0\t80\t24\tb25d,80x24,0,0,0\t1795253899\t%0\t0\t1\t0\t4711\t0\t\t\t0\t0\t12\t5\t0\t4:bash\t2:vm\t4:/tmp\n";
 
     #[test]
     fn an_answer_of_a_real_server() {

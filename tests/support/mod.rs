@@ -8,6 +8,8 @@
     reason = "a test may panic and tell"
 )]
 
+pub mod lab;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;

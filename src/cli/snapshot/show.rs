@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::cli::output::{DIM, NAME, print, print_json, printable, styled, width};
+use crate::cli::output::{DIM, NAME, print, print_json, printable, styled, width, wrap};
 use crate::cli::tree::{Marks, draw};
 use crate::cli::{CliError, Context, Exit};
 use crate::model::{Generation, Snapshot, describe_counts};
@@ -75,8 +75,8 @@ impl Keeping {
         let note = self.note.as_ref().filter(|note| !note.is_empty());
         let note = note.map_or_else(String::new, |note| format!("; {}", printable(note)));
         let aside = snapshot.aside.map_or_else(String::new, |aside| {
-            format!("{}: no restore starts from it unasked\n", aside.word())
+            format!("{}; no restore starts from it unasked\n", aside.sentence())
         });
-        styled(DIM, format!("{aside}{kept}{note}")) + "\n"
+        styled(DIM, format!("{aside}{}", wrap(&format!("{kept}{note}"), width()).join("\n"))) + "\n"
     }
 }

@@ -63,6 +63,7 @@ impl State {
 
     fn seek_again(&mut self) -> Vec<Action> {
         self.live = None;
+        self.guard = None;
         self.unsaved.clear();
         self.vanished_since = None;
         self.shrunk_since = None;
@@ -77,8 +78,11 @@ impl State {
         else {
             return Vec::new();
         };
+        let asked = self.wanted.is_some_and(|(reason, _)| reason == Reason::Asked);
+        self.guard_shrinking(now, &live.server);
+        self.review_guard(now, &live.server, asked);
         if live.server.sessions.is_empty() {
-            return self.save_closed(Closed::LastSession);
+            return if self.guard.is_none() { self.save_closed(Closed::LastSession) } else { Vec::new() };
         }
         let (reason, token) = self.wanted.take().unwrap_or((Reason::Changed, None));
         self.saving_for = token;

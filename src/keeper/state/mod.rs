@@ -13,6 +13,7 @@ use super::event::{Event, Look, Token};
 
 mod end;
 mod founding;
+mod guard;
 mod request;
 mod restore;
 mod save;
@@ -20,6 +21,7 @@ mod shutdown;
 mod summary;
 mod texts;
 
+use guard::Guard;
 pub use summary::Summary;
 use texts::KnownText;
 
@@ -87,7 +89,12 @@ enum Doubt {
 pub struct State {
     policy: Policy,
     phase: Phase,
+    /// What a restore starts from by itself.
     head: Option<(Generation, Arc<Snapshot>)>,
+    /// What was saved last: the head, or a state that is kept beside it.
+    latest: Option<(Generation, Arc<Snapshot>)>,
+    /// Set while what is seen must not become the head.
+    guard: Option<Guard>,
     live: Option<Arc<Observation>>,
     /// The server for which it has been decided what was lost.
     reconciled: Option<ServerId>,
@@ -96,6 +103,8 @@ pub struct State {
     /// The texts of the living server's panes that are in the store.
     texts: HashMap<PaneId, KnownText>,
     looking: bool,
+    /// Whether the last look began after it was known that it had to be close.
+    closely: bool,
     founding: bool,
     /// The server whose state is being saved.
     saving: Option<ServerId>,
@@ -133,12 +142,15 @@ impl State {
         Self {
             policy,
             phase: Phase::Seeking,
+            latest: head.clone(),
             head,
+            guard: None,
             live: None,
             reconciled: None,
             closed: None,
             texts: HashMap::new(),
             looking: false,
+            closely: false,
             founding: false,
             saving: None,
             restoring: false,
@@ -205,7 +217,10 @@ impl State {
             return Vec::new();
         }
         self.looking = true;
-        vec![Action::Look]
+        // What somebody asked for, and what is looked at last, is to be as it is now.
+        let closely = self.wanted.is_some() || matches!(self.phase, Phase::Finishing(..));
+        self.closely = closely;
+        vec![Action::Look { closely }]
     }
 
     // ── looks ──

@@ -30,6 +30,7 @@ impl State {
             self.phase = Phase::Watching;
             return self.consider_save(now);
         }
+        self.guard_restore(now, &plan);
         self.start_restore(plan)
     }
 

@@ -12,10 +12,10 @@ use super::super::event::{Answer, Saved};
 use super::{Doubt, Phase, SETTLE, State};
 
 impl State {
-    /// The head, if it shows this life of the server.
+    /// What was saved last, if it shows this life of the server.
     pub(super) fn base(&self) -> Option<&(Generation, Arc<Snapshot>)> {
         let live = self.live.as_ref()?;
-        self.head.as_ref().filter(|(_, head)| head.server.id == live.server.id)
+        self.latest.as_ref().filter(|(_, latest)| latest.server.id == live.server.id)
     }
 
     pub(super) fn consider_save(&mut self, now: Duration) -> Vec<Action> {
@@ -25,12 +25,17 @@ impl State {
         if self.saving.is_some() || self.doubt.is_some() {
             return Vec::new();
         }
+        if self.wanted.is_some() && !self.closely {
+            return self.look();
+        }
         let saved = self.base().map(|(_, head)| head.clone());
         if self.has_shrunk(&live) {
             let since = *self.shrunk_since.get_or_insert(now);
             return if now >= since + SETTLE { self.ask(Doubt::Shrunk) } else { Vec::new() };
         }
         self.shrunk_since = None;
+        let asked = self.wanted.is_some_and(|(reason, _)| reason == Reason::Asked);
+        self.review_guard(now, &live.server, asked);
         if live.server.sessions.is_empty() {
             return self.refuse_wanted("the tmux server has no sessions, so there is nothing to save");
         }
@@ -66,6 +71,9 @@ impl State {
         let Some(saved) = saved.filter(|saved| saved.closed.is_none()) else {
             return Some(Reason::Changed);
         };
+        if saved.aside.is_some() && self.guard.is_none() {
+            return Some(Reason::Changed);
+        }
         if structure(&saved.server) != structure(&live.server) {
             return Some(Reason::Changed);
         }
@@ -99,7 +107,8 @@ impl State {
         self.saving = Some(live.server.id.clone());
         self.output_saved_at = Some(now);
         let previous = self.base().cloned();
-        vec![Action::Save(SaveJob { reason, server, capture, closed: None, previous })]
+        let aside = self.guard.as_ref().map(|guard| guard.aside);
+        vec![Action::Save(SaveJob { reason, server, capture, closed: None, aside, previous })]
     }
 
     /// Records that the user closed everything, so that nothing comes back unasked.
@@ -118,6 +127,7 @@ impl State {
             server,
             capture: Vec::new(),
             closed: Some(closed),
+            aside: None,
             previous: None,
         };
         vec![Action::Save(job)]
@@ -131,9 +141,12 @@ impl State {
                 if server.as_ref() == self.live.as_ref().map(|live| &live.server.id) {
                     self.learn_texts(now, &saved);
                 }
-                self.head = saved.head.or_else(|| self.head.take());
+                if let Some(new) = saved.head {
+                    self.head = Some(new.clone()).filter(|(_, new)| new.aside.is_none()).or(self.head.take());
+                    self.latest = Some(new);
+                }
                 self.save_problem = None;
-                match &self.head {
+                match &self.latest {
                     Some((generation, _)) => Answer::Snapshot(*generation),
                     None => Answer::Refused("nothing was saved".to_owned()),
                 }

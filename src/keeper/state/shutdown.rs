@@ -93,6 +93,8 @@ impl State {
         if empty || unknown || lacking || (shrunk && !self.trust_last_look) {
             return self.finish_now(now);
         }
+        self.guard_shrinking(now, &live.server);
+        self.review_guard(now, &live.server, false);
         self.last_saving = true;
         self.save(now, Reason::Stopping, &live)
     }

@@ -41,7 +41,8 @@ impl State {
                 .into_iter()
                 .flatten()
                 .next()
-                .cloned(),
+                .cloned()
+                .or_else(|| self.doubt_in_words()),
         }
     }
 }

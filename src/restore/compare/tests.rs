@@ -2,7 +2,7 @@
 
 use super::*;
 
-use crate::model::{Scrollback, sample};
+use crate::model::{Job, Scrollback, sample};
 use crate::tmux::layout::sealed;
 
 type Change = fn(&mut Server);
@@ -35,7 +35,7 @@ fn a_server_is_like_itself() {
 
 #[test]
 fn every_field_that_differs_alone_is_named_and_costs_something() {
-    let changes: [(&str, &str, Change); 18] = [
+    let changes: [(&str, &str, Change); 20] = [
         ("web", "directory", |s| s.sessions[0].directory = "/tmp".into()),
         ("web", "group", |s| s.sessions[0].group = Some("g".to_owned())),
         ("web", "active window", |s| s.sessions[0].active_window = 2),
@@ -59,6 +59,14 @@ fn every_field_that_differs_alone_is_named_and_costs_something() {
             let shell = sample::process(&["bash"]);
             window(s).panes[1].program = Program::shell(shell, Vec::new());
         }),
+        ("web:2.1", "program", |s| {
+            let Program::Shell { nested, .. } = &mut window(s).panes[1].program else { unreachable!() };
+            nested.push(sample::process(&["sh"]));
+        }),
+        ("web:2.1", "program", |s| {
+            let Program::Shell { background, .. } = &mut window(s).panes[1].program else { unreachable!() };
+            background.push(Job { processes: vec![sample::process(&["make"])], stopped: false });
+        }),
         ("web:9", "window", |s| s.sessions[0].windows.push(sample::window(9, 9, vec![sample::pane(9, 0)]))),
     ];
     for (place, field, change) in changes {
@@ -66,11 +74,19 @@ fn every_field_that_differs_alone_is_named_and_costs_something() {
         change(&mut found);
         let comparison = compare(&saved(), &found);
         let named: Vec<(&str, &str)> =
-            comparison.differences.iter().map(|one| (one.place.as_str(), one.field)).collect();
+            comparison.differences.iter().map(|one| (one.place.as_str(), one.field.as_str())).collect();
         assert_eq!(named, [(place, field)]);
         assert!(comparison.score() < 100, "{place} {field}");
         assert_ne!(comparison.differences[0].saved, comparison.differences[0].found);
     }
+}
+
+#[test]
+fn a_stopped_job_need_not_be_there() {
+    let mut found = saved();
+    let Program::Shell { background, .. } = &mut window(&mut found).panes[1].program else { unreachable!() };
+    background.push(Job { processes: vec![sample::process(&["vim"])], stopped: true });
+    assert_eq!(compare(&found, &saved()).score(), 100);
 }
 
 #[test]
@@ -82,14 +98,14 @@ fn what_is_missing_costs_all_that_was_in_it() {
         let comparison = compare(&saved(), &found);
         assert_eq!(comparison.fields, whole);
         let first = &comparison.differences[0];
-        (first.place.clone(), first.field, comparison.differences.len())
+        (first.place.clone(), first.field.clone(), comparison.differences.len())
     };
     let all = |server: &mut Server| server.sessions.clear();
-    assert_eq!(missing(all), ("web".to_owned(), "session", whole));
+    assert_eq!(missing(all), ("web".to_owned(), "session".to_owned(), whole));
     let window = |server: &mut Server| server.sessions[0].windows.truncate(1);
-    assert_eq!(missing(window), ("web:2".to_owned(), "window", WINDOW_FIELDS + 2 * PANE_FIELDS));
+    assert_eq!(missing(window), ("web:2".to_owned(), "window".to_owned(), WINDOW_FIELDS + 2 * PANE_FIELDS));
     let pane = |server: &mut Server| server.sessions[0].windows[1].panes.truncate(1);
-    assert_eq!(missing(pane), ("web:2.1".to_owned(), "pane", PANE_FIELDS));
+    assert_eq!(missing(pane), ("web:2.1".to_owned(), "pane".to_owned(), PANE_FIELDS));
     let mut nothing = saved();
     all(&mut nothing);
     assert_eq!(compare(&saved(), &nothing).score(), 0);

@@ -11,6 +11,7 @@ use crate::restore::execute::{Outcome, Report};
 use crate::restore::plan::Selection;
 use crate::tmux::observe::{OutputMark, Vitals};
 
+mod guard;
 mod stories;
 mod world;
 
@@ -29,7 +30,7 @@ fn observation(server: Server, printed: u64) -> Arc<Observation> {
 fn told(actions: &[Action]) -> String {
     let words = actions.iter().filter_map(|action| {
         Some(match action {
-            Action::Look => "look".to_owned(),
+            Action::Look { .. } => "look".to_owned(),
             Action::AwaitEnd(id) => format!("await end of {}", id.pid),
             Action::AskGoingDown => "ask".to_owned(),
             Action::Found => "found".to_owned(),
@@ -55,6 +56,9 @@ fn told(actions: &[Action]) -> String {
 
 fn told_save(job: &SaveJob) -> String {
     let mut words = format!("save {}", job.reason.word());
+    if let Some(aside) = job.aside {
+        let _ = write!(words, " ({})", aside.word());
+    }
     for session in &job.server.sessions {
         let _ = write!(words, " {}", session.name);
     }

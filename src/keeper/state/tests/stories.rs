@@ -3,9 +3,9 @@
 use super::*;
 
 /// A second, what happens, and what is done about it.
-type Line = (u64, Event, &'static str);
+pub(super) type Line = (u64, Event, &'static str);
 
-struct Story {
+pub(super) struct Story {
     title: &'static str,
     policy: Policy,
     head: Option<Snapshot>,
@@ -14,11 +14,11 @@ struct Story {
 
 impl Story {
     /// A story that begins with a keeper which has saved nothing yet.
-    fn new(title: &'static str, lines: Vec<Line>) -> Self {
+    pub(super) fn new(title: &'static str, lines: Vec<Line>) -> Self {
         Self { title, policy: POLICY, head: None, lines }
     }
 
-    fn after(mut self, head: Snapshot) -> Self {
+    pub(super) fn after(mut self, head: Snapshot) -> Self {
         self.head = Some(head);
         self
     }
@@ -29,7 +29,7 @@ impl Story {
     }
 
     /// Tells what happens, and returns the first thing that is not done as told.
-    fn play(self) -> Result<State, String> {
+    pub(super) fn play(self) -> Result<State, String> {
         let head = self.head.map(|head| (1, Arc::new(head)));
         let mut state = State::new(self.policy, head);
         for (at, (second, event, expected)) in self.lines.into_iter().enumerate() {
@@ -42,23 +42,23 @@ impl Story {
     }
 }
 
-fn sees(number: u32, names: &[&str]) -> Event {
+pub(super) fn sees(number: u32, names: &[&str]) -> Event {
     Event::Looked(Look::Server(observation(sample::server(number, names), 0)))
 }
 
-fn nothing() -> Event {
+pub(super) fn nothing() -> Event {
     Event::Looked(Look::NoServer)
 }
 
-fn orderly(number: u32) -> Event {
+pub(super) fn orderly(number: u32) -> Event {
     Event::ServerEnded(sample::life(number), Ending::Orderly)
 }
 
-fn lost(number: u32) -> Event {
+pub(super) fn lost(number: u32) -> Event {
     Event::ServerEnded(sample::life(number), Ending::Lost)
 }
 
-fn snapshot(number: u32, names: &[&str]) -> Snapshot {
+pub(super) fn snapshot(number: u32, names: &[&str]) -> Snapshot {
     sample::snapshot(sample::server(number, names))
 }
 
@@ -68,7 +68,7 @@ fn closed(number: u32, how: Closed) -> Snapshot {
 }
 
 /// The text of each pane was read: one line for each, 100 times the life of its server and its number.
-fn saved(generation: Generation, snapshot: Snapshot) -> Event {
+pub(super) fn saved(generation: Generation, snapshot: Snapshot) -> Event {
     let text = |pane| Text {
         pane,
         mark: OutputMark::default(),
@@ -81,9 +81,9 @@ fn saved(generation: Generation, snapshot: Snapshot) -> Event {
     Event::Saved(Ok(Saved { head: Some((generation, Arc::new(snapshot))), texts }))
 }
 
-fn restored(names: &[&str]) -> Event {
+pub(super) fn restored(names: &[&str]) -> Event {
     let sessions = names.iter().map(|name| ((*name).to_owned(), Outcome::Restored)).collect();
-    Event::Restored(1, Report { sessions })
+    Event::Restored(1, Report { sessions, ..Report::default() })
 }
 
 /// Server 1 with these sessions is seen and saved as generation 2, within the first second.
@@ -91,13 +91,14 @@ fn watching(names: &[&str]) -> Vec<Line> {
     let save = match names {
         ["a"] => "await end of 1, save changed a",
         ["a", "b"] => "await end of 1, save changed a b",
+        ["a", "b", "c"] => "await end of 1, save changed a b c",
         _ => unreachable!("no story begins with {names:?}"),
     };
     vec![(0, Event::Tick, "look"), (0, sees(1, names), save), (0, saved(2, snapshot(1, names)), "")]
 }
 
 /// A story that begins with a server that is watched and saved.
-fn story(title: &'static str, names: &[&str], then: Vec<Line>) -> Story {
+pub(super) fn story(title: &'static str, names: &[&str], then: Vec<Line>) -> Story {
     Story::new(title, [watching(names), then].concat())
 }
 
@@ -555,12 +556,12 @@ fn shutdown_stories() -> Vec<Story> {
 fn half_restored() -> Event {
     let failed = Outcome::Failed("no server".to_owned());
     let sessions = vec![("a".to_owned(), Outcome::Restored), ("b".to_owned(), failed)];
-    Event::Restored(1, Report { sessions })
+    Event::Restored(1, Report { sessions, ..Report::default() })
 }
 
 fn ask_to_restore(token: Token, snapshot: Snapshot, sessions: &[&str]) -> Event {
     let sessions = sessions.iter().map(ToString::to_string).collect();
-    let selection = Selection { sessions, by_hand: true };
+    let selection = Selection { sessions, by_hand: true, ..Selection::default() };
     Event::Asked(token, Asked::Restore { generation: 1, snapshot: Arc::new(snapshot), selection })
 }
 
@@ -635,7 +636,7 @@ fn every_story_ends_as_told() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn problem(state: &State) -> &str {
+pub(super) fn problem(state: &State) -> &str {
     state.published.problem.as_deref().unwrap_or_default()
 }
 

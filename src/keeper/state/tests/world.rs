@@ -190,7 +190,7 @@ impl World {
             Stimulus::AskForSnapshot => self.ask(Asked::Snapshot),
             Stimulus::AskForRestore(which) if !self.store.is_empty() => {
                 let (generation, snapshot) = self.store[usize::from(*which) % self.store.len()].clone();
-                let selection = Selection { sessions: Vec::new(), by_hand: true };
+                let selection = Selection { by_hand: true, ..Selection::default() };
                 self.ask(Asked::Restore { generation, snapshot, selection });
             }
             Stimulus::AskForRestore(_) => {}
@@ -420,7 +420,7 @@ impl World {
 
     fn perform(&mut self, action: Action) {
         let task = match action {
-            Action::Look => Task::Look(self.look()),
+            Action::Look { .. } => Task::Look(self.look()),
             Action::AwaitEnd(id) => Task::AwaitEnd(id),
             Action::AskGoingDown => Task::AskGoingDown(self.known != Known::Nothing),
             Action::Found => {

@@ -1,0 +1,155 @@
+//! Which states become the head: complaint 1 of all other tools is a good save that was replaced by a bad one.
+
+use super::stories::{Line, Story, lost, nothing, orderly, problem, restored, saved, sees, snapshot, story};
+use super::*;
+use crate::model::Aside;
+
+const ALL: [&str; 3] = ["a", "b", "c"];
+
+fn aside(number: u32, names: &[&str], aside: Aside) -> Snapshot {
+    Snapshot { aside: Some(aside), ..snapshot(number, names) }
+}
+
+/// From second 5 on only these sessions are seen, until that is believed; `then` is what is done about it.
+fn shrinks_to(names: &'static [&'static str], then: &'static str) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for second in [5, 6] {
+        lines.extend([(second, Event::Tick, "look"), (second, sees(1, names), "")]);
+    }
+    lines.extend([(7, Event::Tick, "look"), (7, sees(1, names), "ask"), (7, Event::GoingDown(false), then)]);
+    lines
+}
+
+/// The server is lost, and another one is there: this is done about it.
+fn dies(second: u64, then: &'static str) -> Vec<Line> {
+    vec![
+        (second, lost(1), "ask"),
+        (second, Event::GoingDown(false), "look"),
+        (second, nothing(), "found"),
+        (second, Event::Founded(Ok(())), "look"),
+        (second, sees(2, &[]), then),
+    ]
+}
+
+fn play(title: &'static str, lines: Vec<Vec<Line>>) -> State {
+    story(title, &ALL, lines.concat()).play().unwrap_or_else(|why| panic!("{why}"))
+}
+
+#[test]
+fn complaint_1_a_server_that_lost_most_sessions_at_once_does_not_replace_the_good_save() {
+    let shrunk = || (8, saved(3, aside(1, &["a"], Aside::Shrunk)), "");
+    let state = play("most go at once", vec![shrinks_to(&["a"], "save changed (shrunk) a"), vec![shrunk()]]);
+    let said = problem(&state);
+    assert!(said.starts_with("2 sessions ended at once") && said.contains("keeperctl restore 2"), "{said}");
+    play(
+        "they come back when the server is lost",
+        vec![
+            shrinks_to(&["a"], "save changed (shrunk) a"),
+            vec![shrunk()],
+            dies(60, "await end of 2, restore a+b+c"),
+        ],
+    );
+    play(
+        "what changes meanwhile is saved, and is not the head either",
+        vec![
+            shrinks_to(&["a"], "save changed (shrunk) a"),
+            vec![
+                shrunk(),
+                (20, Event::Tick, "look"),
+                (20, sees(1, &["a", "new"]), "save changed (shrunk) a new"),
+                (21, saved(4, aside(1, &["a", "new"], Aside::Shrunk)), ""),
+            ],
+            dies(60, "await end of 2, restore a+b+c"),
+        ],
+    );
+}
+
+#[test]
+fn complaint_1_nothing_at_all_does_not_replace_the_good_save() {
+    play("all go at once", vec![shrinks_to(&[], ""), dies(60, "await end of 2, restore a+b+c")]);
+    play(
+        "all are gone for good",
+        vec![
+            shrinks_to(&[], ""),
+            vec![
+                (1000, Event::Tick, "look"),
+                (1000, sees(1, &[]), ""),
+                (1003, Event::Tick, "look"),
+                (1003, sees(1, &[]), "ask"),
+                (1003, Event::GoingDown(false), "save closed"),
+            ],
+        ],
+    );
+    play(
+        "all are closed, and then the server",
+        vec![
+            shrinks_to(&[], ""),
+            vec![
+                (20, orderly(1), ""),
+                (22, Event::Tick, "ask"),
+                (22, Event::GoingDown(false), "save closed, look"),
+            ],
+        ],
+    );
+}
+
+#[test]
+fn what_shows_that_a_small_state_is_meant() {
+    let shrunk = || {
+        let line = (8, saved(3, aside(1, &["a"], Aside::Shrunk)), "");
+        [shrinks_to(&["a"], "save changed (shrunk) a"), vec![line]].concat()
+    };
+    let head = || saved(4, snapshot(1, &["a"]));
+    let asked = vec![
+        (20, Event::Asked(7, Asked::Snapshot), "look"),
+        (20, sees(1, &["a"]), "save asked a"),
+        (20, head(), "tell 7 snapshot 4"),
+    ];
+    play("somebody asks for a snapshot", vec![shrunk(), asked, dies(60, "await end of 2, restore a")]);
+    let lasted =
+        vec![(1000, Event::Tick, "look"), (1000, sees(1, &["a"]), "save changed a"), (1000, head(), "")];
+    play("it lasts", vec![shrunk(), lasted, dies(1001, "await end of 2, restore a")]);
+    let back = vec![
+        (20, Event::Tick, "look"),
+        (20, sees(1, &ALL), "save changed a b c"),
+        (20, saved(4, snapshot(1, &ALL)), ""),
+    ];
+    let state = play("they are back", vec![shrunk(), back]);
+    assert!(state.guard.is_none());
+    play(
+        "one at a time",
+        vec![
+            shrinks_to(&["a", "b"], "save changed a b"),
+            vec![(8, saved(3, snapshot(1, &["a", "b"])), "")],
+            dies(60, "await end of 2, restore a+b"),
+        ],
+    );
+}
+
+#[test]
+fn a_restore_that_is_not_complete_does_not_become_what_the_next_one_starts_from() {
+    let report = |failed: &str| {
+        let mut sessions = vec![("a".to_owned(), Outcome::Restored), ("b".to_owned(), Outcome::Restored)];
+        sessions.push(("c".to_owned(), Outcome::Failed(failed.to_owned())));
+        Event::Restored(2, Report { sessions, notes: Vec::new() })
+    };
+    let partly = vec![
+        (60, report("disk full"), "look"),
+        (60, sees(2, &["a", "b"]), "save restored (restoring) a b"),
+        (60, saved(3, aside(2, &["a", "b"], Aside::Restoring)), ""),
+        (61, lost(2), "ask"),
+        (61, Event::GoingDown(false), "look"),
+        (61, sees(3, &[]), "await end of 3, restore a+b+c"),
+    ];
+    play("partly", vec![dies(59, "await end of 2, restore a+b+c"), partly]);
+    let whole = vec![(60, restored(&ALL), "look"), (60, sees(2, &ALL), "save restored a b c")];
+    play("whole", vec![dies(59, "await end of 2, restore a+b+c"), whole]);
+}
+
+#[test]
+fn a_keeper_that_starts_over_a_small_state_doubts_it_again() {
+    let mut lines: Vec<Line> = vec![(0, Event::Tick, "look"), (0, sees(1, &["a"]), "await end of 1")];
+    lines.extend([(3, Event::Tick, "look"), (3, sees(1, &["a"]), "ask")]);
+    lines.push((3, Event::GoingDown(false), "save changed (shrunk) a"));
+    Story::new("started anew", lines).after(snapshot(1, &ALL)).play().unwrap();
+}
