@@ -137,7 +137,9 @@ def look(tm, sock):
             put("synchronised", place, seen["synchronize-panes"])
             layout = seen["window_layout"].split(",", 1)[-1]
             put("layout", place, re.sub(r"(\d+x\d+,\d+,\d+),\d+", r"\1,P", layout))
-            put("window_options", place, options(tmux(tm, sock, "show-options", "-w", "-t", target)))
+            own = options(tmux(tm, sock, "show-options", "-w", "-t", target))
+            # That one has a row of its own.
+            put("window_options", place, [line for line in own if not line.startswith("automatic-rename ")])
             panes = tmux(tm, sock, "list-panes", "-t", target, "-F", "#{pane_id}").split()
             put("panes", place, len(panes))
             for at, pane in enumerate(panes):
