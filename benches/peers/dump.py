@@ -19,7 +19,6 @@ import termios
 import time
 
 SHELLS = {"bash", "sh", "dash", "zsh"}
-KEEPER = "agent-keeper"
 
 
 def tmux(program, socket, *arguments):
@@ -63,6 +62,11 @@ def is_shell(words):
     return name in SHELLS and all(word.startswith("-") and "c" not in word[1:2] for word in words[1:])
 
 
+def is_keeper(words):
+    """The process that agent-keeper starts in a restored pane. It calls itself after the program that it runs."""
+    return len(words) > 3 and words[1] == "pane" and re.fullmatch("[0-9a-f]{64}", words[2]) is not None
+
+
 def program(pid):
     """What runs in a pane: the shells in each other, the job in front and the jobs behind."""
     root = stat(pid)
@@ -74,7 +78,7 @@ def program(pid):
             members[int(name)] = seen
     chain, at = [], pid
     while True:
-        below = sorted(p for p, s in members.items() if s["parent"] == at and is_shell(argv(p)))
+        below = sorted(p for p, s in members.items() if s["parent"] == at and (is_shell(argv(p)) or is_keeper(argv(p))))
         chain.append(at)
         if not below:
             break
@@ -82,9 +86,11 @@ def program(pid):
     front = [p for p, s in sorted(members.items()) if s["group"] == root["front"] and p not in chain]
     behind = [p for p, s in sorted(members.items()) if p not in chain and p not in front]
     words = argv(pid)
-    # The pane's process of agent-keeper stands where the shell stood, and becomes it when the job ends.
-    own = "shell" if is_shell(words) or os.path.basename(words[0] if words else "") == KEEPER else words
-    nested = [os.path.basename(argv(p)[0]).lstrip("-") for p in chain[1:] if argv(p)]
+    # A process of agent-keeper stands where a shell stood, and becomes that shell when what it runs ends. So of
+    # shells in shells only their number can be seen, and the innermost.
+    own = "shell" if is_shell(words) or is_keeper(words) else words
+    innermost = os.path.basename((argv(chain[-1]) or [""])[0]).lstrip("-")
+    nested = [len(chain) - 1, innermost if len(chain) > 1 else None]
     return {"own": own, "nested": nested, "job": [argv(p) for p in front], "background": [argv(p) for p in behind]}
 
 
@@ -131,7 +137,9 @@ def look(tm, sock):
             put("synchronised", place, seen["synchronize-panes"])
             layout = seen["window_layout"].split(",", 1)[-1]
             put("layout", place, re.sub(r"(\d+x\d+,\d+,\d+),\d+", r"\1,P", layout))
-            put("window_options", place, options(tmux(tm, sock, "show-options", "-w", "-t", target)))
+            own = options(tmux(tm, sock, "show-options", "-w", "-t", target))
+            # That one has a row of its own.
+            put("window_options", place, [line for line in own if not line.startswith("automatic-rename ")])
             panes = tmux(tm, sock, "list-panes", "-t", target, "-F", "#{pane_id}").split()
             put("panes", place, len(panes))
             for at, pane in enumerate(panes):

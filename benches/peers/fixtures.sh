@@ -37,7 +37,7 @@ cwd_code|directory|directory #(command)
 panes_active|pane_active pane_last|active and last pane
 zoom|zoom layout|zoomed pane
 marked|marked|marked pane
-synchronised|window_options synchronised|synchronised panes
+synchronised|synchronised|synchronised panes
 pane_options|pane_options|pane options
 user_options|session_options window_options pane_options|user options at each level
 dead|dead text|dead pane with its text and status
