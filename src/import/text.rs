@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn colours_stay_and_everything_else_that_a_terminal_obeys_goes() {
         let cases: [(&str, &str); 10] = [
-            ("a\x1b[31mred\x1b[39m b\n", "a\x1b[31mred\x1b[39m b\n"),
+            ("a\x1b[31mred\x1b[39m b\n", "a\x1b[31mred\x1b[0m b\n"),
             ("\x1b]0;title\x07x\n", "x\n"),
             ("\x1b]2;title\x1b\\x\n", "x\n"),
             ("\x1bP$q\x1b\\x\n", "x\n"),

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use crate::cause::in_words;
 use crate::model::{
-    FORMAT, PANE_COMMAND, Pane, PaneId, PaneStart, Scrollback, Session, SessionId, StartMode, Window,
-    WindowId,
+    ByteString, FORMAT, PANE_COMMAND, Pane, PaneId, PaneStart, Scrollback, Session, SessionId, StartMode,
+    Window, WindowId,
 };
 use crate::pane::nearest_directory;
 use crate::store::{StoreError, Writer};
@@ -438,7 +438,7 @@ impl Run<'_> {
         if window.options.contains_key("window-size") {
             // A size that was given by hand is remembered beside the layout.
             let by_hand = Command::new("resize-window").flag("-t", id);
-            let after = window.options.get("window-size").map(|size| size.as_os_str());
+            let after = window.options.get("window-size").map(ByteString::as_os_str);
             commands.push(by_hand.flag("-x", window.width).flag("-y", window.height));
             commands.extend(after.map(|size| {
                 Command::new("set-option").arg("-w").flag("-t", id).arg("window-size").arg(size)

@@ -75,8 +75,8 @@ pub struct PaneRow {
     pub last: bool,
     pub pid: u32,
     pub dead: bool,
-    /// 0 while it runs.
-    pub exit_status: u8,
+    /// `None` while it runs, when it was killed, and when tmux has missed its end.
+    pub exit_status: Option<u8>,
     /// 0 for none, and before 3.3 always.
     pub exit_signal: u8,
     pub marked: bool,
@@ -181,6 +181,13 @@ impl<'a> Row<'a> {
         }
     }
 
+    fn optional<T: std::str::FromStr>(&mut self) -> Result<Option<T>, ParseError> {
+        match self.field()? {
+            "" => Ok(None),
+            digits => digits.parse().map(Some).map_err(|_| self.error("a number was expected")),
+        }
+    }
+
     fn flag(&mut self) -> Result<bool, ParseError> {
         Ok(self.number::<u32>()? != 0)
     }
@@ -220,7 +227,7 @@ impl<'a> Row<'a> {
             last: self.flag()?,
             pid: self.number()?,
             dead: self.flag()?,
-            exit_status: self.number()?,
+            exit_status: self.optional()?,
             exit_signal: self.number()?,
             marked: self.flag()?,
             alternate: self.flag()?,
