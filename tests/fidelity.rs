@@ -139,7 +139,7 @@ fn fixture(raw: &PrivateTmux) {
 }
 
 #[test]
-fn a_server_with_every_feature_comes_back() {
+fn complaint_21_a_server_with_every_feature_comes_back() {
     let lab = Lab::new();
     fixture(&lab.raw);
     let (saved, found) = lab.round_trip(StartMode::Hold);
