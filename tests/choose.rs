@@ -57,7 +57,7 @@ fn with_something_closed() -> (Keeper, String, String) {
     tmux.run(&["new-window", "-d", "-t", "web:3", "-n", "logs", "-c", "/tmp", "sleep", "100000"]);
     tmux.run(&["new-session", "-d", "-s", "api", "-n", "main"]);
     let all =
-        keeper.saved("all", |snapshot| windows(snapshot) == 3 && snapshot.to_string().contains("/dev/null"));
+        keeper.saved("all", |snapshot| windows(snapshot) == 3 && snapshot.to_string().contains("100000"));
     tmux.run(&["kill-window", "-t", "web:3"]);
     tmux.run(&["kill-session", "-t", "api"]);
     tmux.run(&["new-window", "-d", "-t", "web:3", "-n", "other"]);
