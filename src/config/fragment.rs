@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use super::every::Every;
+
 /// The content of one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,9 @@ pub struct Fragment {
     /// `[restore]`
     #[serde(default)]
     pub restore: RestoreFragment,
+    /// `[drill]`
+    #[serde(default)]
+    pub drill: DrillFragment,
 }
 
 /// `[tmux]`
@@ -56,6 +61,14 @@ pub struct RestoreFragment {
     pub approved: Option<Vec<String>>,
 }
 
+/// `[drill]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillFragment {
+    /// Time between two drills that nobody asked for.
+    pub every: Option<Every>,
+}
+
 /// A key of the configuration, for documentation and for suggestions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
@@ -70,7 +83,7 @@ pub struct Key {
 }
 
 /// Every key there is.
-pub const KEYS: [Key; 9] = [
+pub const KEYS: [Key; 10] = [
     Key {
         table: "tmux",
         name: "program",
@@ -130,6 +143,14 @@ pub const KEYS: [Key; 9] = [
             man and watch can be told to run commands, so add them yourself if you want them. Your list replaces the \
             default; [] approves nothing.",
     },
+    Key {
+        table: "drill",
+        name: "every",
+        default: "\"7d\"",
+        meaning: "Time between two drills that the keeper holds by itself, with the lowest priority, 1h to 365d; \
+            \"off\" or false switches them off. After an upgrade of tmux or agent-keeper one is held within minutes, \
+            and after one that failed the next comes a day later.",
+    },
 ];
 
 impl Fragment {
@@ -155,6 +176,7 @@ impl Fragment {
                 auto: self.restore.auto.or(weaker.restore.auto),
                 approved: self.restore.approved.or(weaker.restore.approved),
             },
+            drill: DrillFragment { every: self.drill.every.or(weaker.drill.every) },
         }
     }
 }

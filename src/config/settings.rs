@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use crate::restore::approved::Approved;
 
-use super::Fragment;
+use super::{Every, Fragment};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Settings {
     pub restore: bool,
     /// What restored panes start without asking.
     pub approved: Approved,
+    /// Time between two drills that nobody asked for; `None` for none.
+    pub drill_every: Option<Duration>,
 }
 
 /// How a tmux socket is named.
@@ -78,7 +80,20 @@ impl Settings {
             scrollback_lines: lines,
             restore: merged.restore.auto.unwrap_or(true),
             approved,
+            drill_every: drill_every(merged.drill.every)?,
         })
+    }
+}
+
+fn drill_every(value: Option<Every>) -> Result<Option<Duration>, String> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    match value.unwrap_or(Every::Time(7 * 24 * HOUR)) {
+        Every::Off => Ok(None),
+        Every::Time(time) if (HOUR..=365 * 24 * HOUR).contains(&time) => Ok(Some(time)),
+        Every::Time(time) => Err(format!(
+            "drill.every must be 1h to 365d, or \"off\", not {:#}",
+            SignedDuration::try_from(time).unwrap_or_default()
+        )),
     }
 }
 

@@ -17,6 +17,7 @@
 
 mod action;
 mod changes;
+mod drill;
 mod event;
 mod perform;
 mod run;
@@ -24,6 +25,6 @@ mod state;
 mod worker;
 
 pub use action::{Action, Capture, SaveJob};
-pub use event::{Answer, Asked, Ending, Event, Look, Saved, Text, Token};
+pub use event::{Answer, Asked, Ending, Event, Look, Proven, Saved, Text, Token};
 pub use run::{Startup, StartupError, run};
 pub use state::{Policy, State, Summary};
