@@ -81,7 +81,7 @@ fn long_texts_numbered_panes_and_renamed_windows_are_proven_and_the_proof_is_rem
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("100 % of"), "{said}");
     assert_eq!(dump(&keeper), before);
-    assert_eq!(stages(&keeper), [PathBuf::new(); 0]);
+    assert_eq!(stages(&keeper), Vec::<PathBuf>::new());
     let record = record(&keeper);
     assert_eq!(record["last"], record["perfect"]);
     assert_eq!((&record["last"]["score"], &record["last"]["by"]), (&json!(100), &json!("hand")));
@@ -185,7 +185,7 @@ fn a_drill_that_was_killed_leaves_nothing_that_the_next_does_not_remove() {
     assert!(alive(pid));
     assert!(keeper.ctl(&["drill"]).status.success());
     until("the server that was left to be gone", || !alive(pid));
-    assert_eq!(stages(&keeper), [PathBuf::new(); 0]);
+    assert_eq!(stages(&keeper), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_drill_ends_with_its_keeper_and_when_it_is_interrupted() {
     until("the drill to begin", || !stages(&keeper).is_empty() || by_hand.try_wait().unwrap().is_some());
     signal(by_hand.id(), "INT");
     by_hand.wait().unwrap();
-    assert_eq!(stages(&keeper), [PathBuf::new(); 0]);
+    assert_eq!(stages(&keeper), Vec::<PathBuf>::new());
 
     let _ = fs::remove_file(record_path(&keeper));
     let mut scheduled = keeper.daemon_command();
@@ -220,5 +220,5 @@ fn a_drill_ends_with_its_keeper_and_when_it_is_interrupted() {
     assert!(!output.status.success());
     assert!(text(&output.stderr).contains("the drill was stopped"), "{}", text(&output.stderr));
     assert!(!record_path(&keeper).exists());
-    assert_eq!(stages(&keeper), [PathBuf::new(); 0]);
+    assert_eq!(stages(&keeper), Vec::<PathBuf>::new());
 }

@@ -147,7 +147,7 @@ fn text(generation: Option<Generation>, snapshot: &Snapshot, drill: &Drill) -> S
     let score = styled(style, format!("{} %", drill.comparison.score()));
     let lost = match differences.len() {
         0 => String::new(),
-        some => format!("; {} would be lost or different", some),
+        some => format!("; {some} would be lost or different"),
     };
     out.push_str(&format!("{score} of {}{lost}\n", plural(drill.comparison.fields, "field")));
     out

@@ -111,7 +111,9 @@ impl Proof {
 }
 
 fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(PROBLEM_BYTES_MAX));
+    if let Some(at) = (0..=PROBLEM_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)) {
+        text.truncate(at);
+    }
     text
 }
 

@@ -103,7 +103,8 @@ fn one_at_a_time_and_after_a_failure_not_before_a_day_is_over() {
 
 #[test]
 fn nothing_is_drilled_while_there_is_something_else_to_do() {
-    let busy: [(&str, fn(&mut State)); 5] = [
+    type Change = fn(&mut State);
+    let busy: [(&str, Change); 5] = [
         ("saving", |state| state.saving = Some(sample::life(1))),
         ("restoring", |state| state.restoring = true),
         ("in doubt", |state| state.doubt = Some(Doubt::Shrunk)),
