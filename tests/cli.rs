@@ -130,6 +130,8 @@ fn damaged_and_newer_snapshots_are_named_passed_over_and_left_alone() {
         let said = ctl(&keeper, line, 0, &["passed over: ", named[0], named[8]]);
         assert!(!said.out.contains("passed over"));
     }
+    // The drill of the good one is remembered, and nothing else is written.
+    fs::remove_file(keeper.store_dir().join("proven.json")).unwrap();
     assert_eq!(files(&keeper.store_dir()), before);
 
     keeper.start_daemon();
@@ -395,7 +397,9 @@ fn daemon_and_keeperctl_use_the_socket_that_a_login_uses() {
     keeper.saved_sessions(&["plain"]);
     assert_eq!(keeper.ctl_json(&["status"])["server"]["socket"], socket.to_str().unwrap());
     assert_eq!(keeper.ctl_json(&["restore", "-n"])["sessions"][0]["result"], "skipped");
-    ctl(&keeper, &["doctor"], 0, &["a tmux server runs: pid"]);
+    ctl(&keeper, &["doctor"], 3, &["a restore has been proven: never", "keeperctl drill"]);
+    ctl(&keeper, &["drill"], 0, &["100 %"]);
+    ctl(&keeper, &["doctor"], 0, &["a tmux server runs: pid", "a restore has been proven: today"]);
 }
 
 // ── restoring ──
@@ -568,6 +572,8 @@ fn what_is_printed_is_json_for_programs_and_plain_narrow_text_for_people() {
         snapshot["server"]["sessions"][0]["windows"].as_array().unwrap().len() == 2
     });
     let lines: [&[&str]; 12] = [
+        &["drill"],
+        &["drill", "--sample"],
         &["status"],
         &["doctor"],
         &["doctor", "--list"],
@@ -576,8 +582,6 @@ fn what_is_printed_is_json_for_programs_and_plain_narrow_text_for_people() {
         &["snapshot", "take"],
         &["restore"],
         &["restore", "--dry-run"],
-        &["drill"],
-        &["drill", "--sample"],
         &["setup", "--dry-run"],
         &["uninstall", "--dry-run"],
     ];

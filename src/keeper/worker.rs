@@ -50,10 +50,10 @@ const PRUNE_EVERY: u64 = 16;
 /// Does what takes time, with everything that is needed for it.
 pub(super) struct Worker {
     settings: Settings,
-    login: Login,
-    tmux: Tmux,
-    program: PathBuf,
-    writer: Arc<Writer>,
+    pub(super) login: Login,
+    pub(super) tmux: Tmux,
+    pub(super) program: PathBuf,
+    pub(super) writer: Arc<Writer>,
     recorder: Recorder,
     is_service: bool,
     proc: Proc,
