@@ -111,6 +111,7 @@ impl Executor<'_> {
             made: HashMap::new(),
             made_panes: HashMap::new(),
             made_sessions: HashSet::new(),
+            to_zoom: Vec::new(),
             trusted: plan.trusted,
             problems: Vec::new(),
         };
@@ -155,6 +156,8 @@ struct Run<'a> {
     made: HashMap<WindowId, WindowId>,
     /// Panes made so far, by the id they had.
     made_panes: HashMap<PaneId, PaneId>,
+    /// Panes that are to fill their windows.
+    to_zoom: Vec<PaneId>,
     /// Sessions made so far.
     made_sessions: HashSet<SessionId>,
     /// Whether approved programs start unasked.
@@ -191,6 +194,7 @@ impl Run<'_> {
             self.run(&[Command::new("kill-window").flag("-t", placeholder)]).await?;
         }
         self.mark_pane(id, session).await;
+        self.zoom().await;
         self.finish_session(id, session).await;
         Ok(())
     }
@@ -378,9 +382,14 @@ impl Run<'_> {
                 self.problems.push(format!("{place}, pane {}: {}", saved.index, in_words(error)));
             }
         }
-        // Last: to choose a pane ends the zoom.
-        if let Some(active) = panes.get(window.active_pane).filter(|_| window.zoomed) {
-            self.try_all(&place, vec![Command::new("resize-pane").arg("-Z").flag("-t", active)]).await;
+        self.to_zoom.extend(panes.get(window.active_pane).filter(|_| window.zoomed));
+    }
+
+    /// Zooms what was zoomed. Last, because to choose a pane ends the zoom, and one that is hidden by it cannot be
+    /// marked.
+    async fn zoom(&mut self) {
+        for pane in std::mem::take(&mut self.to_zoom) {
+            self.try_all("zoom", vec![Command::new("resize-pane").arg("-Z").flag("-t", pane)]).await;
         }
     }
 
