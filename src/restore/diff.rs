@@ -13,8 +13,8 @@ use crate::model::{
     plural,
 };
 use crate::pane::what_runs;
-use crate::tmux::layout::Layout;
 
+use super::compare::comparable_layout;
 use super::globals::{GlobalDifference, differing};
 
 /// The longest value of an option that is told whole, in characters.
@@ -356,7 +356,7 @@ impl<'a> Diff<'a> {
         let size = |window: &Window| format!("{}x{}", window.width, window.height);
         if size(old) != size(new) {
             self.value(at, Kind::Resized, &format!("{called} resized "), size(old), size(new));
-        } else if old.panes.len() == new.panes.len() && arrangement(old) != arrangement(new) {
+        } else if old.panes.len() == new.panes.len() && comparable_layout(old) != comparable_layout(new) {
             self.add(at, Kind::Layout, [None, None], format!("{called} has another layout"));
         }
         if old.zoomed != new.zoomed {
@@ -488,12 +488,6 @@ fn text_change(old: &Scrollback, new: &Scrollback) -> Option<String> {
         std::cmp::Ordering::Greater => format!("{} less", lines(old.lines - new.lines)),
         std::cmp::Ordering::Equal => "other text".to_owned(),
     })
-}
-
-/// A layout names panes by their ids, which change; sizes and places do not.
-fn arrangement(window: &Window) -> String {
-    Layout::parse(&window.layout)
-        .map_or_else(|_| window.layout.clone(), |layout| layout.normalised().render())
 }
 
 /// Returns a value as it is told in a sentence: not too long, and never nothing.
