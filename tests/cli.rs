@@ -488,6 +488,52 @@ fn a_dry_run_says_what_the_restore_then_does_and_changes_nothing() {
 }
 
 #[test]
+fn global_options_that_differ_are_told_and_not_changed() {
+    let mut keeper = Keeper::prepare_quick();
+    keeper.start_watching();
+    keeper.tmux.run(&["set-option", "-g", "history-limit", "50000"]);
+    keeper.tmux.run(&["set-option", "-g", "@note", "a\u{1b}[31m b"]);
+    keeper.tmux.run(&["new-session", "-d", "-s", "web"]);
+    keeper.saved("the options", |snapshot| {
+        session_names(snapshot) == ["web"]
+            && snapshot["server"]["globals"]["session"]["history-limit"] == "50000"
+    });
+    keeper.tmux.kill_server_hard();
+    until("the session to be back", || keeper.state() == "watching" && keeper.tmux.sessions() == ["web"]);
+    // What came back unasked is in the log, by name only.
+    let told = "global options are not as they were generation=";
+    until("a line in the log", || {
+        let log = keeper.log();
+        log.lines()
+            .any(|line| line.contains(told) && line.contains("\"history-limit\"") && !line.contains("50000"))
+    });
+    keeper.tmux.run(&["new-session", "-d", "-s", "other"]);
+    keeper.tmux.run(&["kill-session", "-t", "web"]);
+    let list = keeper.generations();
+    let old = list.iter().find(|one| {
+        let shown = keeper.ctl_json(&["snapshot", "show", &one["generation"].to_string()]);
+        session_names(&shown["snapshot"]) == ["web"]
+            && shown["snapshot"]["server"]["globals"]["session"]["history-limit"] == "50000"
+    });
+    let number = old.unwrap()["generation"].to_string();
+    let value = "history-limit was 50000, is 2000";
+    let would = "2 global options are not as they were and would not be changed: @note was a";
+    ctl(&keeper, &["restore", &number, "-n"], 0, &[would, value]);
+    let did = "2 global options are not as they were and were not changed: @note was a";
+    ctl(&keeper, &["restore", &number], 0, &["restored web", did, value]);
+    assert_eq!(keeper.tmux.run(&["show-options", "-g", "-v", "history-limit"]), "2000");
+    ctl(&keeper, &["snapshot", "diff", &number, "now"], 0, &["option history-limit 50000 → 2000"]);
+    keeper.tmux.run(&["set-option", "-g", "-u", "@note"]);
+    let document = json(&ctl(&keeper, &["restore", &number, "--json"], 0, &[]));
+    let limit = document["globals"].as_array().unwrap().iter().find(|one| one["option"] == "history-limit");
+    let limit = limit.unwrap();
+    assert_eq!(
+        (&limit["scope"], &limit["was"], &limit["is"]),
+        (&"session".into(), &"50000".into(), &"2000".into())
+    );
+}
+
+#[test]
 fn what_was_closed_is_found_by_its_name_in_an_older_snapshot() {
     let keeper = Keeper::start();
     keeper.tmux.run(&["new-session", "-d", "-s", "stays"]);

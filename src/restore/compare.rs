@@ -192,9 +192,10 @@ fn compare_window(to: &mut Comparison, links: &mut Links, place: &str, saved: &W
 }
 
 /// A layout names panes by their ids, which change; sizes and places do not.
-fn comparable_layout(window: &Window) -> String {
+pub(super) fn comparable_layout(window: &Window) -> String {
+    let panes: Vec<u32> = window.panes.iter().map(|pane| pane.id.0).collect();
     Layout::parse(&window.layout)
-        .map_or_else(|_| window.layout.clone(), |layout| layout.normalised().render())
+        .map_or_else(|_| window.layout.clone(), |layout| layout.normalised(&panes).render())
 }
 
 fn compare_pane(to: &mut Comparison, place: &str, saved: &Pane, found: &Pane) {
