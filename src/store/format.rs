@@ -78,6 +78,9 @@ pub(super) fn parse_plain(plain: &[u8]) -> Result<Snapshot, Flaw> {
     if format > FORMAT {
         return Err(Flaw::Newer { found: format });
     }
+    if format == 0 {
+        return Err(Flaw::damaged("there is no format 0"));
+    }
     let body = body.strip_suffix('\n').ok_or_else(|| Flaw::damaged("the end is missing"))?;
     if object_id(body.as_bytes()).to_string() != sum {
         return Err(Flaw::damaged("the checksum does not match"));
@@ -103,7 +106,10 @@ pub fn object_id(bytes: &[u8]) -> ObjectId {
 }
 
 pub(super) fn compress(bytes: &[u8]) -> Result<Vec<u8>, Flaw> {
-    zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(Flaw::damaged)
+    let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(Flaw::damaged)?;
+    // The first line of a generation is in no hash of ours, and one digit of it decides how the rest is read.
+    compressor.include_checksum(true).map_err(Flaw::damaged)?;
+    compressor.compress(bytes).map_err(Flaw::damaged)
 }
 
 pub(super) fn decompress(file: &[u8]) -> Result<Vec<u8>, Flaw> {
