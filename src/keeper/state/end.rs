@@ -68,7 +68,8 @@ impl State {
         self.vanished_since = None;
         self.shrunk_since = None;
         self.phase = Phase::Seeking;
-        [self.refuse_wanted("the tmux server ended"), self.look()].concat()
+        [self.refuse_wish("the tmux server ended"), self.refuse_wanted("the tmux server ended"), self.look()]
+            .concat()
     }
 
     fn accept_shrinking(&mut self, now: Duration) -> Vec<Action> {

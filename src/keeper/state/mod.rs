@@ -24,6 +24,7 @@ mod texts;
 
 use drill::Drills;
 use guard::Guard;
+use request::Wish;
 pub use summary::Summary;
 use texts::KnownText;
 
@@ -130,6 +131,8 @@ pub struct State {
     wanted: Option<(Reason, Option<Token>)>,
     /// Who waits for the save that is under way.
     saving_for: Option<Token>,
+    /// A restore that was asked for.
+    wish: Option<Wish>,
     /// Who waits for the restore that is under way, and what it leaves out.
     restoring_for: Option<(Token, Vec<Skip>)>,
     /// Whether what is gone at the last look is gone because the user closed it.
@@ -168,6 +171,7 @@ impl State {
             foundings: VecDeque::new(),
             wanted: None,
             saving_for: None,
+            wish: None,
             restoring_for: None,
             trust_last_look: false,
             drills: Drills::default(),
@@ -232,7 +236,8 @@ impl State {
         }
         self.looking = true;
         // What somebody asked for, and what is looked at last, is to be as it is now.
-        let closely = self.wanted.is_some() || matches!(self.phase, Phase::Finishing(..));
+        let asked = self.wanted.is_some() || self.wish.is_some();
+        let closely = asked || matches!(self.phase, Phase::Finishing(..));
         self.closely = closely;
         vec![Action::Look { closely }]
     }
@@ -244,16 +249,17 @@ impl State {
         match look {
             Look::Server(observation) => self.saw_server(now, observation),
             _ if matches!(self.phase, Phase::Finishing(..)) => self.finish_now(now),
-            Look::NoServer => self.saw_nothing(now),
+            Look::NoServer => [self.refuse_wish("there is no tmux server"), self.saw_nothing(now)].concat(),
             Look::Orphan { pid } => {
                 self.problem = Some(format!(
                     "a tmux server (pid {pid}) lives, but the path of its socket is gone; bring it back with: kill -USR1 {pid}"
                 ));
-                Vec::new()
+                self.refuse_wish("the tmux server cannot be reached")
             }
             Look::Failed(why) => {
+                let actions = self.refuse_wish(&why);
                 self.problem = Some(why);
-                Vec::new()
+                actions
             }
         }
     }
@@ -286,7 +292,10 @@ impl State {
             }
             Phase::Seeking | Phase::Watching => {
                 self.phase = Phase::Watching;
-                self.consider_save(now)
+                match self.consider_wish() {
+                    Some(actions) => actions,
+                    None => self.consider_save(now),
+                }
             }
             Phase::Finishing(..) => self.last_save(now),
             _ => Vec::new(),

@@ -1,9 +1,21 @@
 //! What somebody asks for.
 
+use std::sync::Arc;
+
 use super::super::action::Action;
 use super::super::event::{Answer, Asked, Token};
 use super::{Phase, State};
-use crate::model::Reason;
+use crate::model::{Generation, Reason, Snapshot};
+use crate::restore::plan::Selection;
+
+/// A restore that somebody asked for and that waits for a look at the server.
+#[derive(Debug)]
+pub(super) struct Wish {
+    token: Token,
+    generation: Generation,
+    snapshot: Arc<Snapshot>,
+    selection: Selection,
+}
 
 impl State {
     pub(super) fn asked(&mut self, token: Token, asked: Asked) -> Vec<Action> {
@@ -17,9 +29,27 @@ impl State {
         match asked {
             Asked::Snapshot => self.asked_for_snapshot(token),
             Asked::Restore { generation, snapshot, selection } => {
-                self.asked_to_restore(token, generation, &snapshot, &selection)
+                let earlier = self.refuse_wish("another restore was asked for at the same time");
+                self.wish = Some(Wish { token, generation, snapshot, selection });
+                [earlier, self.look()].concat()
             }
         }
+    }
+
+    /// Returns what to do about a restore that somebody asked for, if somebody did. What is planned must be planned
+    /// for the server as it is now, not as it was a second ago.
+    pub(super) fn consider_wish(&mut self) -> Option<Vec<Action>> {
+        if self.wish.is_some() && !self.closely {
+            return Some(self.look());
+        }
+        let Wish { token, generation, snapshot, selection } = self.wish.take()?;
+        Some(self.asked_to_restore(token, generation, &snapshot, &selection))
+    }
+
+    /// Answers whoever asked for a restore that will not be.
+    pub(super) fn refuse_wish(&mut self, why: &str) -> Vec<Action> {
+        let wish = self.wish.take();
+        wish.map(|wish| Action::Reply(wish.token, Answer::Refused(why.to_owned()))).into_iter().collect()
     }
 
     fn asked_for_snapshot(&mut self, token: Token) -> Vec<Action> {

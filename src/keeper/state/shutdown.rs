@@ -115,6 +115,7 @@ impl State {
 
     pub(super) fn freeze(&mut self, now: Duration) -> Vec<Action> {
         self.phase = Phase::Frozen(now);
-        self.refuse_wanted("everything is going down")
+        [self.refuse_wish("everything is going down"), self.refuse_wanted("everything is going down")]
+            .concat()
     }
 }

@@ -607,13 +607,35 @@ fn request_stories() -> Vec<Story> {
         story(
             "a restore of what is there",
             &["a"],
-            vec![(1, ask_to_restore(7, snapshot(1, &["a"]), &[]), "tell 7 restored")],
+            vec![
+                (1, ask_to_restore(7, snapshot(1, &["a"]), &[]), "look"),
+                (1, sees(1, &["a"]), "tell 7 restored"),
+            ],
+        ),
+        story(
+            "a restore of what was closed a moment before it was asked for",
+            &["a", "b"],
+            vec![
+                (1, Event::Tick, "look"),
+                (1, ask_to_restore(7, snapshot(1, &["a", "b"]), &["b"]), ""),
+                (1, sees(1, &["a", "b"]), "look"),
+                (1, sees(1, &["a"]), "restore b"),
+            ],
+        ),
+        story(
+            "a restore is asked for, and the server is gone",
+            &["a"],
+            vec![
+                (1, ask_to_restore(7, snapshot(1, &["a", "b"]), &["b"]), "look"),
+                (1, nothing(), "refuse 7"),
+            ],
         ),
         story(
             "a restore of what was closed, and nothing is saved meanwhile",
             &["a"],
             vec![
-                (1, ask_to_restore(7, snapshot(1, &["x", "y", "z"]), &["y"]), "restore y"),
+                (1, ask_to_restore(7, snapshot(1, &["x", "y", "z"]), &["y"]), "look"),
+                (1, sees(1, &["a"]), "restore y"),
                 (1, ask_to_restore(8, snapshot(1, &["x", "y", "z"]), &["x"]), "refuse 8"),
                 (2, Event::Asked(9, Asked::Snapshot), "refuse 9"),
                 (3, Event::Tick, ""),
@@ -624,7 +646,10 @@ fn request_stories() -> Vec<Story> {
         story(
             "a restore of what never was",
             &["a"],
-            vec![(1, ask_to_restore(7, snapshot(1, &["x"]), &["y"]), "tell 7 unknown")],
+            vec![
+                (1, ask_to_restore(7, snapshot(1, &["x"]), &["y"]), "look"),
+                (1, sees(1, &["a"]), "tell 7 unknown"),
+            ],
         ),
     ]
 }
