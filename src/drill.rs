@@ -10,15 +10,16 @@ use tokio::time::{Instant, sleep};
 use crate::cause::in_words;
 use crate::environment::Login;
 use crate::model::{
-    ByteString, Generation, GlobalOptions, Options, Pane, PaneId, Process, Program, Scrollback, Server,
-    ServerId, Session, SessionId, Snapshot, StartMode, Window, WindowId,
+    Buffer, ByteString, Generation, GlobalOptions, Options, Pane, PaneId, Process, Program, Scrollback,
+    Server, ServerId, Session, SessionId, Snapshot, StartMode, Window, WindowId,
 };
 use crate::proc::Proc;
 use crate::restore::approved::Approved;
 use crate::restore::compare::{Comparison, Difference, compare};
 use crate::restore::execute::{Executor, Report};
 use crate::restore::plan::{Selection, plan};
-use crate::store::{Store, StoreError, Writer};
+use crate::store::{Store, StoreError, Writer, object_id};
+use crate::tmux::buffers::{list, read};
 use crate::tmux::capture::{CaptureError, capture};
 use crate::tmux::command::Command;
 use crate::tmux::found::{DEFAULT_UMASK, FoundError, Founding};
@@ -138,7 +139,8 @@ impl Drillmaster<'_> {
 }
 
 fn copy_texts(snapshot: &Snapshot, from: &Store, to: &Writer) -> Vec<String> {
-    let wanted = snapshot.server.panes().flat_map(|(_, _, pane)| &pane.scrollback.chunks);
+    let texts = snapshot.server.panes().flat_map(|(_, _, pane)| &pane.scrollback.chunks);
+    let wanted = texts.chain(snapshot.server.buffers.iter().map(|buffer| &buffer.content));
     wanted.filter_map(|id| from.object(*id).and_then(|text| to.put(&text)).err()).map(in_words).collect()
 }
 
@@ -147,7 +149,10 @@ async fn settle(snapshot: &Snapshot, store: &Store, tmux: &Tmux) -> Result<Compa
     let deadline = Instant::now() + SHOW_MAX;
     let start = |id| serde_json::from_slice(&store.object(id).ok()?).ok();
     loop {
-        let seen = observe(tmux, &Proc::default(), &start).await?;
+        let mut seen = observe(tmux, &Proc::default(), &start).await?;
+        if !snapshot.server.buffers.is_empty() {
+            seen.server.buffers = buffers_of(tmux, &seen.server.version).await?;
+        }
         let mut comparison = compare(&snapshot.server, &seen.server);
         compare_texts(&mut comparison, snapshot, store, &seen, tmux).await?;
         if !comparison.differences.iter().any(may_pass) || Instant::now() >= deadline {
@@ -155,6 +160,15 @@ async fn settle(snapshot: &Snapshot, store: &Store, tmux: &Tmux) -> Result<Compa
         }
         sleep(LOOK_EVERY).await;
     }
+}
+
+async fn buffers_of(tmux: &Tmux, version: &str) -> Result<Vec<Buffer>, TmuxError> {
+    let mut buffers = Vec::new();
+    for one in list(tmux, version).await? {
+        let content = object_id(&read(tmux, &one.name).await?);
+        buffers.push(Buffer { name: one.name, content });
+    }
+    Ok(buffers)
 }
 
 /// Returns whether a difference can be one of time: what a pane shows and runs. All else tmux has done when it

@@ -26,6 +26,7 @@ use super::plan::{Plan, Step, Target};
 use floating::Shape;
 use settings::comes_before_panes;
 
+mod buffers;
 mod dead;
 mod floating;
 mod living;
@@ -130,6 +131,7 @@ impl Executor<'_> {
             }
             report.sessions.push((step.session.name.clone(), outcome));
         }
+        self.restore_buffers(&plan.buffers, &run.version).await;
         report
     }
 
