@@ -58,6 +58,8 @@ pub struct SnapshotFragment {
     pub scrollback_total: Option<ByteSize>,
     /// Whether credentials are covered.
     pub redact: Option<bool>,
+    /// Whether paste buffers are kept.
+    pub buffers: Option<bool>,
 }
 
 /// `[restore]`
@@ -156,6 +158,14 @@ pub const KEYS: [Key; 13] = [
         meaning: "Cover what looks like a credential before text is saved; see REDACTION.",
     },
     Key {
+        table: "snapshot",
+        name: "buffers",
+        default: "false",
+        meaning: "Keep paste buffers too: the newest 50, each of at most 1 MiB. What is copied is often a password, and \
+            only what has a known form is covered (see REDACTION), so think twice. A restore of everything brings back \
+            those of whose name there is none; one that came from a file brings none.",
+    },
+    Key {
         table: "restore",
         name: "auto",
         default: "true",
@@ -208,6 +218,7 @@ impl Fragment {
                 scrollback_lines: self.snapshot.scrollback_lines.or(weaker.snapshot.scrollback_lines),
                 scrollback_total: self.snapshot.scrollback_total.or(weaker.snapshot.scrollback_total),
                 redact: self.snapshot.redact.or(weaker.snapshot.redact),
+                buffers: self.snapshot.buffers.or(weaker.snapshot.buffers),
             },
             restore: RestoreFragment {
                 auto: self.restore.auto.or(weaker.restore.auto),

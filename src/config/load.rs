@@ -151,7 +151,7 @@ mod tests {
         let cases = [
             (
                 "[snapshot]\nintervall = \"1s\"\n",
-                "DIR/config.toml:2:1: unknown field `intervall`, expected one of `interval`, `output_interval`, `scrollback_lines`, `scrollback_total`, `redact`; did you mean interval?",
+                "DIR/config.toml:2:1: unknown field `intervall`, expected one of `interval`, `output_interval`, `scrollback_lines`, `scrollback_total`, `redact`, `buffers`; did you mean interval?",
             ),
             (
                 "[tmux]\nfound = \"yes\"\n",

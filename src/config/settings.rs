@@ -29,6 +29,8 @@ pub struct Settings {
     pub scrollback_total_bytes: u64,
     /// Whether credentials are covered before text is saved.
     pub redact: bool,
+    /// Whether paste buffers are kept.
+    pub buffers: bool,
     /// What is set for some sessions only.
     pub sessions: Sessions,
     /// Whether what was lost comes back unasked.
@@ -91,6 +93,7 @@ impl Settings {
             scrollback_lines: lines,
             scrollback_total_bytes: total.as_u64(),
             redact: snapshot.redact.unwrap_or(true),
+            buffers: snapshot.buffers.unwrap_or(false),
             sessions: Sessions::check(merged.session)?,
             restore: merged.restore.auto.unwrap_or(true),
             approved,

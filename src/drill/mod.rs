@@ -17,13 +17,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::cause::in_words;
 use crate::environment::Login;
-use crate::model::{Generation, Pane, PaneId, Server, Session, Snapshot, StartMode, Window};
+use crate::model::{Buffer, Generation, Pane, PaneId, Server, Session, Snapshot, StartMode, Window};
 use crate::proc::Proc;
 use crate::restore::approved::Approved;
 use crate::restore::compare::{Comparison, Difference, compare};
 use crate::restore::execute::{Executor, Outcome, Report};
 use crate::restore::plan::{Selection, plan};
-use crate::store::{Store, StoreError, Writer};
+use crate::store::{Store, StoreError, Writer, object_id};
+use crate::tmux::buffers::{list, read};
 use crate::tmux::capture::{CaptureError, capture};
 use crate::tmux::found::{DEFAULT_UMASK, FoundError, Founding};
 use crate::tmux::observe::{Observation, ObserveError, observe};
@@ -189,8 +190,18 @@ impl Drillmaster<'_> {
 /// Copies what can be read; what cannot is found missing later.
 fn copy_texts(snapshot: &Snapshot, from: &Store, to: &Writer) -> Result<(), StoreError> {
     let chunks = snapshot.server.panes().flat_map(|(_, _, pane)| &pane.scrollback.chunks);
-    let texts = chunks.filter_map(|id| from.object(*id).ok());
+    let buffers = snapshot.server.buffers.iter().map(|buffer| &buffer.content);
+    let texts = chunks.chain(buffers).filter_map(|id| from.object(*id).ok());
     texts.into_iter().try_for_each(|text| to.put(&text).map(drop))
+}
+
+async fn buffers_of(tmux: &Tmux, version: &str) -> Result<Vec<Buffer>, TmuxError> {
+    let mut buffers = Vec::new();
+    for one in list(tmux, version).await? {
+        let content = object_id(&read(tmux, &one.name).await?);
+        buffers.push(Buffer { name: one.name, content });
+    }
+    Ok(buffers)
 }
 
 /// Compares until nothing differs that time could mend, or until the panes have had time enough.
@@ -199,7 +210,10 @@ async fn settle(wanted: &Server, store: &Store, tmux: &Tmux) -> Result<Compariso
     let start = |id| serde_json::from_slice(&store.object(id).ok()?).ok();
     let gone = obstacles::without_directory(wanted);
     loop {
-        let seen = observe(tmux, &Proc::default(), &start).await?;
+        let mut seen = observe(tmux, &Proc::default(), &start).await?;
+        if !wanted.buffers.is_empty() {
+            seen.server.buffers = buffers_of(tmux, &seen.server.version).await?;
+        }
         let mut comparison = compare(wanted, &seen.server);
         obstacles::forgive(&mut comparison, &gone);
         compare_texts(&mut comparison, wanted, store, &seen, tmux).await?;

@@ -54,9 +54,10 @@ pub(super) fn structure(server: &Server) -> Server {
     server
 }
 
-/// Returns a server without the texts.
+/// Returns a server without the texts, those of paste buffers among them.
 pub(super) fn details(server: &Server) -> Server {
     let mut server = server.clone();
     server.panes_mut().for_each(|pane| pane.scrollback = Scrollback::default());
+    server.buffers.clear();
     server
 }

@@ -32,6 +32,7 @@ use crate::tmux::observe::{Observation, ObserveError, observe_again};
 use crate::tmux::{Tmux, TmuxError};
 
 use super::action::SaveJob;
+use super::buffers::Buffers;
 use super::event::{Ending, Look, Saved, Text};
 use super::recorder::{Bounds, Recorder};
 use super::run::Startup;
@@ -59,6 +60,7 @@ pub(super) struct Worker {
     pub(super) program: PathBuf,
     pub(super) writer: Arc<Writer>,
     recorder: Recorder,
+    buffers: Buffers,
     is_service: bool,
     proc: Proc,
     /// Orders of restored panes that still wait; they are asked for at every look.
@@ -75,6 +77,7 @@ impl Worker {
             redact: settings.redact,
         });
         Self {
+            buffers: Buffers::new(settings.redact),
             settings,
             recorder,
             login: startup.login,
@@ -274,6 +277,7 @@ impl Worker {
                 pane.scrollback = text.scrollback.clone();
             }
         }
+        self.read_buffers(&mut job).await;
         let shared = self.clone();
         let (job, same) = blocking(move || {
             shared.recorder.make_room(&mut job.server, &shared.writer);
@@ -287,6 +291,22 @@ impl Worker {
         }
         let head = blocking(move || self.write(job)).await?;
         Ok(Saved { head: Some(head), texts })
+    }
+
+    /// Reads the paste buffers, if they are kept. Where that fails they stay as they were in this life of the server.
+    async fn read_buffers(&self, job: &mut SaveJob) {
+        if !self.settings.buffers {
+            return;
+        }
+        job.server.buffers = match self.buffers.record(&self.tmux, &self.writer, &job.server).await {
+            Ok(buffers) => buffers,
+            Err(error) => {
+                debug!("paste buffers were not read: {}", in_words(error));
+                let before = job.previous.as_ref().map(|(_, previous)| &previous.server);
+                let same = before.filter(|before| before.id == job.server.id);
+                same.map_or_else(Vec::new, |before| before.buffers.clone())
+            }
+        };
     }
 
     /// Reads the texts that are wanted, one pane at a time, as far as there is time.

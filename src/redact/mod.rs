@@ -93,6 +93,16 @@ impl Redactor {
     }
 }
 
+/// Returns a whole text with its credentials covered, or as it is if that is switched off.
+pub fn redacted(text: &[u8], on: bool) -> Vec<u8> {
+    let mut redactor = Redactor::new(on);
+    let mut covered = Vec::with_capacity(text.len() + 1);
+    text.split(|byte| *byte == b'\n').for_each(|line| redactor.push(line, &mut covered));
+    // The last line has not ended.
+    covered.pop();
+    covered
+}
+
 /// Returns whether a line can be one of a private key: letters of base64, a header of an encrypted one, or nothing.
 fn is_key_line(text: &[u8]) -> bool {
     let text = text.trim_ascii();

@@ -118,6 +118,13 @@ pub fn compare(saved: &Server, found: &Server) -> Comparison {
             None => comparison.missing(&session.name, "session", fields_of(session)),
         }
     }
+    for buffer in &saved.buffers {
+        let place = format!("buffer {}", buffer.name);
+        match found.buffers.iter().find(|other| other.name == buffer.name) {
+            Some(other) => comparison.check(&place, "content", &buffer.content, &other.content),
+            None => comparison.missing(&place, "buffer", 1),
+        }
+    }
     comparison
 }
 

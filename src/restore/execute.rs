@@ -26,6 +26,7 @@ use super::plan::{Plan, Step, Target};
 use floating::Shape;
 use settings::comes_before_panes;
 
+mod buffers;
 mod dead;
 mod floating;
 mod living;
@@ -131,6 +132,7 @@ impl Executor<'_> {
             }
             report.sessions.push((step.session.name.clone(), outcome));
         }
+        self.restore_buffers(&plan.buffers, &run.version).await;
         report
     }
 

@@ -5,7 +5,9 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Aside, Closed, Generation, Pane, Server, Session, SessionId, Snapshot, Window, plural};
+use crate::model::{
+    Aside, Buffer, Closed, Generation, Pane, Server, Session, SessionId, Snapshot, Window, plural,
+};
 use crate::pane::what_runs;
 
 use super::approved::Approved;
@@ -27,6 +29,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What is left out.
     pub skips: Vec<Skip>,
+    /// The paste buffers that are made if there are none of their names, the oldest first.
+    pub buffers: Vec<Buffer>,
 }
 
 /// One session to be made, or to get windows.
@@ -142,6 +146,8 @@ pub fn plan(
     }
     if !plan.trusted {
         plan.believe_little();
+    } else if selection.is_everything() {
+        plan.buffers.clone_from(&saved.server.buffers);
     }
     Ok(plan)
 }
@@ -303,7 +309,8 @@ impl Plan {
 
     fn empty(generation: Generation, saved: &Snapshot) -> Self {
         let trusted = saved.aside != Some(Aside::Imported);
-        Self { generation, taken_at: saved.taken_at, trusted, steps: Vec::new(), skips: Vec::new() }
+        let taken_at = saved.taken_at;
+        Self { generation, taken_at, trusted, steps: Vec::new(), skips: Vec::new(), buffers: Vec::new() }
     }
 
     fn believe_little(&mut self) {

@@ -22,6 +22,13 @@ pub struct Selection {
     pub by_hand: bool,
 }
 
+impl Selection {
+    /// Returns whether nothing is left out.
+    pub fn is_everything(&self) -> bool {
+        self.sessions.is_empty() && self.windows.is_empty() && self.rename.is_none()
+    }
+}
+
 /// A selection that makes no sense for the generation, or for what lives.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {

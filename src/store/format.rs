@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The first names the version of the format and the SHA-256 of the second without its newline; the
-//! second is a [`Snapshot`] in JSON. By hand: `zstdcat FILE | tail -n 1 | tr -d '\n' | sha256sum`, and
+//! second is a [`Snapshot`] in JSON. The frame has zstd's own checksum since version 2. By hand: `zstdcat FILE | tail -n 1 | tr -d '\n' | sha256sum`, and
 //! `zstdcat FILE | tail -n 1 | jq .`
 //!
 //! Text of panes and of paste buffers is not in it: they name the objects that hold it. `objects/ab/cdef….zst`
@@ -58,7 +58,10 @@ impl Flaw {
 pub(super) fn render(snapshot: &Snapshot) -> Result<Vec<u8>, Flaw> {
     let body = serde_json::to_string(snapshot).map_err(Flaw::damaged)?;
     let sum = object_id(body.as_bytes());
-    compress(format!("{TITLE} {FORMAT} {sum}\n{body}\n").as_bytes())
+    // The first line decides how the second is read, and no sum of ours covers it.
+    let mut frame = zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(Flaw::damaged)?;
+    frame.include_checksum(true).map_err(Flaw::damaged)?;
+    frame.compress(format!("{TITLE} {FORMAT} {sum}\n{body}\n").as_bytes()).map_err(Flaw::damaged)
 }
 
 /// Reads the file of a snapshot.

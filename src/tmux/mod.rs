@@ -4,6 +4,7 @@
 //! script takes. A control-mode client would have to sit in a session, where the user would see it.
 
 pub mod arrange;
+pub mod buffers;
 pub mod capture;
 pub mod command;
 pub mod details;

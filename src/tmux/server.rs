@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 use tokio::time::timeout;
 
@@ -150,6 +150,17 @@ impl Tmux {
         Err(self.failure(commands, &output.stderr))
     }
 
+    /// Like [`Tmux::run`], with something for the client's standard input.
+    pub async fn run_with_input(&self, commands: &[Command], input: &[u8]) -> Result<Vec<u8>, TmuxError> {
+        let mut process = self.process(&self.arguments(commands), None);
+        process.stdin(Stdio::piped());
+        let output = self.finish(process, input).await?;
+        if output.status_ok {
+            return Ok(output.stdout);
+        }
+        Err(self.failure(commands, &output.stderr))
+    }
+
     fn arguments(&self, commands: &[Command]) -> Vec<OsString> {
         // -u: names are UTF-8 whatever the locale says, or tmux would print underscores for them.
         let mut arguments = vec![OsString::from("-u"), OsString::from("-S"), self.socket.clone().into()];
@@ -205,13 +216,25 @@ impl Tmux {
     }
 
     async fn output(&self, arguments: &[OsString], directory: Option<&Path>) -> Result<Output, TmuxError> {
-        let mut child = self
-            .process(arguments, directory)
+        self.finish(self.process(arguments, directory), &[]).await
+    }
+
+    /// Runs a client to its end.
+    async fn finish(&self, mut process: tokio::process::Command, input: &[u8]) -> Result<Output, TmuxError> {
+        let mut child = process
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|source| self.run_error(source))?;
-        match timeout(ANSWER_MAX, collect(&mut child)).await {
+        let stdin = child.stdin.take();
+        let feed = async {
+            if let Some(mut stdin) = stdin {
+                // A client that does not want it says why in its own words.
+                let _ = stdin.write_all(input).await;
+            }
+        };
+        let both = async { tokio::join!(collect(&mut child), feed).0 };
+        match timeout(ANSWER_MAX, both).await {
             Ok(output) => output.map_err(|source| self.run_error(source)),
             Err(_) => Err(TmuxError::Silent { socket: self.socket.clone() }),
         }

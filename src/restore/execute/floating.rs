@@ -27,7 +27,9 @@ impl Shape {
     pub(super) fn of(window: &Window, can_float: bool) -> Self {
         let all: Vec<usize> = (0..window.panes.len()).collect();
         let read = Layout::parse(&window.layout).ok();
-        let floating = read.as_ref().map_or_else(Vec::new, Layout::floating);
+        // Only a zoomed window does not say which panes float; elsewhere a pane out of its place is just that.
+        let told = window.zoomed || window.layout.ends_with('>');
+        let floating = read.as_ref().filter(|_| told).map_or_else(Vec::new, Layout::floating);
         let place = |cell: &Floating| window.panes.iter().position(|pane| pane.id.0 == cell.pane);
         let floating: Vec<_> = floating.into_iter().filter_map(|cell| Some((place(&cell)?, cell))).collect();
         if floating.is_empty() {
