@@ -8,7 +8,6 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use agent_keeper::environment::{Login, scrub};
 use agent_keeper::model::{
     ByteString, DIE_VARIABLE, Dead, FORMAT, Job, PaneStart, Process, Program, Scrollback, Server, StartMode,
 };
@@ -43,7 +42,7 @@ impl Lab {
     }
 
     fn server(&self) -> Server {
-        let login = Login { variables: scrub(std::env::vars_os()), umask: None, problem: None };
+        let login = self.raw.login();
         let tmux = Tmux::new(login.find_program(&tmux_program()), self.raw.socket.clone(), login.pairs());
         let store = self.writer.store();
         let start = |id| serde_json::from_slice(&store.object(id).ok()?).ok();

@@ -9,7 +9,6 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_keeper::environment::{Login, scrub};
 use agent_keeper::keeper::{Bounds, Capture, Recorder};
 use agent_keeper::model::{PaneId, Scrollback};
 use agent_keeper::proc::Proc;
@@ -50,7 +49,7 @@ impl Lab {
     }
 
     fn tmux(&self) -> Tmux {
-        let login = Login { variables: scrub(std::env::vars_os()), umask: None, problem: None };
+        let login = self.raw.login();
         Tmux::new(login.find_program(&tmux_program()), self.raw.socket.clone(), login.pairs())
     }
 

@@ -102,7 +102,7 @@ pub struct Key {
 }
 
 /// Every key there is.
-pub const KEYS: [Key; 13] = [
+pub const KEYS: [Key; 14] = [
     Key {
         table: "tmux",
         name: "program",

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use agent_keeper::environment::{Login, scrub};
 use agent_keeper::model::{Program, Reason, Server, Snapshot, StartMode};
 use agent_keeper::proc::Proc;
 use agent_keeper::restore::approved::Approved;
@@ -38,7 +37,7 @@ impl Lab {
     }
 
     pub fn tmux(&self) -> Tmux {
-        let login = Login { variables: scrub(std::env::vars_os()), umask: None, problem: None };
+        let login = self.raw.login();
         Tmux::new(login.find_program(&tmux_program()), self.raw.socket.clone(), login.pairs())
     }
 

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use agent_keeper::environment::{Login, scrub};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -74,7 +75,22 @@ impl PrivateTmux {
     pub fn command(&self) -> Command {
         let mut command = Command::new(tmux_program());
         command.arg("-u").arg("-S").arg(&self.socket).env_remove("TMUX").stdin(Stdio::null());
+        command.env("HOME", self.home()).env("SHELL", "/bin/bash");
         command
+    }
+
+    /// Where shells find no start-up files: those of who runs the tests do things that take time, and that
+    /// nobody wants interrupted.
+    pub fn home(&self) -> &Path {
+        self.socket.parent().expect("a directory of the test's own")
+    }
+
+    /// Returns the environment of a login that has this home.
+    pub fn login(&self) -> Login {
+        let mut variables = scrub(std::env::vars_os());
+        variables.insert("HOME".into(), self.home().into());
+        variables.insert("SHELL".into(), "/bin/bash".into());
+        Login { variables, umask: None, problem: None }
     }
 
     /// Runs a tmux command and returns whether it succeeded and what it printed.
