@@ -59,7 +59,8 @@ const WINDOW_OPTIONS: [Setting; 13] = [
     (&["-w"], "synchronize-panes", &["on"]),
     (&["-w"], "remain-on-exit", &["on", "off"]),
     (&["-w"], "automatic-rename", &["on", "off"]),
-    (&["-w"], "automatic-rename-format", &HOSTILE),
+    // What stands in this one tmux runs itself, and may.
+    (&["-w"], "automatic-rename-format", &["#{pane_current_command}!", "x y"]),
     (&["-w"], "window-size", &["manual", "largest", "smallest", "latest"]),
     (&["-w"], "aggressive-resize", &["on"]),
     (&["-w"], "monitor-activity", &["on"]),

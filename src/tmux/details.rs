@@ -194,6 +194,8 @@ pub fn parse(output: &[u8], version: &str, details: &mut Details) {
             Some(Section::Environment { session, hidden }) => match variable(rest) {
                 Some((name, value, used)) => {
                     let environment = details.environments.entry(session).or_default();
+                    // One that is taken away is neither seen nor hidden, whatever it was before.
+                    let hidden = hidden && value.is_some();
                     environment.insert(name, Variable { value, hidden });
                     used
                 }
