@@ -1,0 +1,194 @@
+//! The power goes while a big server changes all the time, again and again: whatever the disk had flushed by then
+//! is a store that opens, is whole, and is hardly older than the cut.
+//!
+//! It needs root, FUSE and a loop device, so only the virtual machines run it by themselves (`tests/vm/inside.rs`).
+//! By hand: `AGENT_KEEPER_POWER_CUTS=100 cargo test --test power -- --ignored --nocapture`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic and tell")]
+
+mod chance;
+mod disk;
+mod load;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use agent_keeper::store::Writer;
+use chance::Chance;
+use disk::{Cut, Disk, Fate};
+use jiff::Timestamp;
+use load::Load;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+use support::{Keeper, PrivateTmux, session_names, text};
+
+/// How long anything may take here, which is more than elsewhere: emulated machines run this.
+const LONG: Duration = Duration::from_secs(400);
+
+/// How the file system is mounted. Without `auto_da_alloc` ext4 flushes nothing that nobody asked it to flush, as
+/// other file systems do not, and with a long `commit` nothing gets to the disk by the way either.
+const MOUNT: &str = "loop,noauto_da_alloc,commit=60";
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().map_or(default, |value| value.parse().expect(variable))
+}
+
+/// What was found after a cut; times in milliseconds.
+struct Found {
+    /// How old the newest generation is that a restore would start from.
+    age: i64,
+    /// How old the last change is that it shows.
+    change: i64,
+    generation: u64,
+    generations: usize,
+    objects: u64,
+}
+
+#[test]
+#[ignore = "mounts file systems; the virtual machines run it"]
+fn power_cuts() {
+    let cuts = number("AGENT_KEEPER_POWER_CUTS", 10);
+    let panes = number("AGENT_KEEPER_POWER_PANES", 100);
+    let age_max = number("AGENT_KEEPER_POWER_AGE_MAX_MS", 5000);
+    let seed = number("AGENT_KEEPER_POWER_SEED", u64::from(std::process::id()));
+    eprintln!("AGENT_KEEPER_POWER_SEED={seed}: {cuts} cuts, {panes} panes");
+    let mut chance = Chance::new(seed);
+    own_mounts();
+    let mut keeper = Keeper::prepare();
+    let place = keeper.path("disk");
+    let disk = Disk::serve(&place).unwrap();
+    run("mount", &["-o", MOUNT], &[&place, &keeper.path("state")]);
+    keeper.start_watching();
+    load::build(&keeper.tmux, panes);
+    let load = Load::start(PrivateTmux::at(&keeper.tmux.socket), panes, chance.clone());
+    first_snapshot(&keeper, panes);
+
+    let revived = Keeper::prepare();
+    let mut all = Vec::new();
+    for number in 1..=cuts {
+        // A moment that nothing here decides: it is the cut itself that is tried.
+        std::thread::sleep(Duration::from_millis(200 + chance.below(3000)));
+        let asked = number.is_multiple_of(10).then(|| asked_for(&keeper));
+        let fate = [Fate::Torn, Fate::Lost, Fate::Kept, Fate::Torn][usize::try_from(number % 4).unwrap()];
+        let cut = disk.cut(fate, || chance.below(2) == 0);
+        let found = revive(&revived, &cut, number == cuts);
+        eprintln!(
+            "cut {number}: {} of {} unflushed sectors lost; snapshot {} is {} ms old, its last change {} ms; {} snapshots and {} texts whole",
+            cut.lost, cut.unflushed, found.generation, found.age, found.change, found.generations, found.objects
+        );
+        if let Some(asked) = asked {
+            assert!(found.generation >= asked, "snapshot {asked} was promised, {} is there", found.generation);
+        }
+        all.push(found);
+    }
+    let changes = load.stop();
+    let ages = all.iter().map(|found| found.age).collect();
+    let change_ages = all.iter().map(|found| found.change).collect();
+    eprintln!(
+        "{cuts} cuts, {changes} changes: all opened, all whole; age {}; age of the last change shown {}",
+        spread(ages),
+        spread(change_ages)
+    );
+    let late: Vec<i64> = all.iter().map(|found| found.age).filter(|age| *age > age_max as i64).collect();
+    assert!(late.is_empty(), "older than {age_max} ms: {late:?}");
+    keeper.stop_daemon("KILL");
+    keeper.tmux.kill_server_hard();
+    comes_back(revived);
+}
+
+/// Makes mounts that nobody else sees and that end with this thread and what it starts.
+fn own_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("only root can mount");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+}
+
+fn run(program: &str, words: &[&str], paths: &[&Path]) {
+    let output = Command::new(program).args(words).args(paths).output().unwrap();
+    assert!(output.status.success(), "{program} {words:?} {paths:?}: {}", text(&output.stderr));
+}
+
+fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + LONG;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "not within {LONG:?}: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Waits until all of the server is in a snapshot.
+fn first_snapshot(keeper: &Keeper, panes: u64) {
+    wait("a snapshot of all panes", || {
+        let newest = keeper.generations().last()?["panes"].as_u64()?;
+        (newest + 4 >= panes).then_some(())
+    });
+}
+
+/// Asks for a snapshot and returns its number: it was promised to last.
+fn asked_for(keeper: &Keeper) -> u64 {
+    let said = keeper.ctl_json(&["snapshot", "take"]);
+    said["generation"].as_u64().unwrap_or_else(|| panic!("no generation in {said}"))
+}
+
+/// Mounts what the cut has left, checks it as its user would, and leaves it mounted if wanted.
+fn revive(revived: &Keeper, cut: &Cut, stays: bool) -> Found {
+    let (image, state) = (revived.path("image"), revived.path("state"));
+    cut.write_to(&image).unwrap();
+    run("mount", &["-o", MOUNT], &[&image, &state]);
+    let list = revived.ctl_json(&["snapshot", "list"]);
+    let verified = revived.ctl_json(&["snapshot", "verify"]);
+    assert_eq!(verified["problems"], Value::Array(Vec::new()), "{verified}");
+    revived.ctl_json(&["restore", "--dry-run"]);
+    // A keeper opens it and tidies up; that must not cost anything either.
+    let writer = Writer::open(revived.store_dir()).unwrap();
+    let problems = writer.store().verify(None).unwrap().problems;
+    assert!(problems.is_empty(), "{problems:?}");
+    let (generation, snapshot) = writer.store().newest().unwrap().good.expect("a snapshot");
+    drop(writer);
+    let windows = snapshot.server.sessions.iter().flat_map(|session| &session.windows);
+    let clocks = windows.filter_map(|window| window.name.to_string().strip_prefix(load::CLOCK)?.parse().ok());
+    let change: i64 = clocks.max().expect("a window that says when the last change was");
+    if !stays {
+        run("umount", &[], &[&state]);
+        // The file system is sound too, or the cut was none that a disk can have.
+        run("e2fsck", &["-f", "-n"], &[&image]);
+    }
+    Found {
+        age: cut.at.duration_since(snapshot.taken_at).as_millis() as i64,
+        change: cut.at.as_millisecond() - change,
+        generation,
+        generations: list["snapshots"].as_array().map_or(0, Vec::len),
+        objects: verified["objects"].as_u64().unwrap_or_default(),
+    }
+}
+
+fn spread(mut times: Vec<i64>) -> String {
+    times.sort_unstable();
+    let at = |part: usize| times[(times.len() - 1) * part / 100];
+    format!("at most {} ms, median {} ms, 95 % below {} ms", at(100), at(50), at(95))
+}
+
+/// A keeper that starts on what the last cut has left brings all of it back.
+fn comes_back(mut revived: Keeper) {
+    let shown = revived.ctl_json(&["snapshot", "show", "latest"]);
+    let panes = |server: &Value| {
+        let sessions = server["sessions"].as_array().into_iter().flatten();
+        let windows = sessions.flat_map(|session| session["windows"].as_array().into_iter().flatten());
+        windows.map(|window| window["panes"].as_array().map_or(0, Vec::len)).sum::<usize>()
+    };
+    let (mut names, panes) = (session_names(&shown["snapshot"]), panes(&shown["snapshot"]["server"]));
+    names.sort_unstable();
+    let started = Timestamp::now();
+    revived.start_daemon();
+    wait("everything to be back", || {
+        let found = revived.tmux.sessions();
+        (revived.state() == "watching" && found == names && revived.tmux.panes("x").len() == panes).then_some(())
+    });
+    eprintln!("{} sessions, {panes} panes back after {:#}", names.len(), Timestamp::now().duration_since(started));
+    revived.stop_daemon("TERM");
+}
