@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
@@ -19,6 +19,9 @@ use fuser::{
     OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyWrite, Request, WriteFlags,
 };
 use jiff::Timestamp;
+
+use crate::LONG;
+use crate::chance::Chance;
 
 /// What a disk writes whole or not at all, in bytes; also the block size of the file system.
 const SECTOR: usize = 4096;
@@ -37,6 +40,16 @@ struct Content {
     flushed: HashMap<u64, Sector>,
     /// What was written since the last flush, in that order.
     cache: Vec<(u64, Sector)>,
+    /// The cut that comes after so many more sectors were written.
+    armed: Option<Armed>,
+}
+
+#[derive(Debug)]
+struct Armed {
+    sectors: u64,
+    fate: Fate,
+    chance: Chance,
+    done: mpsc::Sender<Cut>,
 }
 
 impl Content {
@@ -59,7 +72,37 @@ impl Content {
             let whole = Arc::new(whole);
             self.seen.insert(sector, whole.clone());
             self.cache.push((sector, whole));
+            self.count_down();
         }
+    }
+
+    fn count_down(&mut self) {
+        if let Some(armed) = &mut self.armed {
+            armed.sectors = armed.sectors.saturating_sub(1);
+        }
+        if let Some(mut armed) = self.armed.take_if(|armed| armed.sectors == 0) {
+            // Whoever waits may have given up.
+            let _ = armed.done.send(self.cut(armed.fate, &mut armed.chance));
+        }
+    }
+
+    fn cut(&self, fate: Fate, chance: &mut Chance) -> Cut {
+        let at = Timestamp::now();
+        let mut content = self.flushed.clone();
+        let mut lost = 0;
+        for (sector, bytes) in &self.cache {
+            let kept = match fate {
+                Fate::Lost => false,
+                Fate::Kept => true,
+                Fate::Torn => chance.below(2) == 0,
+            };
+            if kept {
+                content.insert(*sector, bytes.clone());
+            } else {
+                lost += 1;
+            }
+        }
+        Cut { at, unflushed: self.cache.len(), lost, content }
     }
 
     fn flush(&mut self) {
@@ -92,6 +135,7 @@ pub enum Fate {
 }
 
 /// A disk at the moment of a power cut.
+#[derive(Debug)]
 pub struct Cut {
     /// When the power went.
     pub at: Timestamp,
@@ -136,26 +180,16 @@ impl Disk {
         Ok(Self { content, _served: served })
     }
 
-    /// Cuts the power; `chance` decides about a sector when asked. The disk itself goes on, so that the next cut
-    /// needs no new start.
-    pub fn cut(&self, fate: Fate, mut chance: impl FnMut() -> bool) -> Cut {
-        let content = locked(&self.content);
-        let at = Timestamp::now();
-        let mut left = content.flushed.clone();
-        let kept: Vec<_> = content
-            .cache
-            .iter()
-            .filter(|_| match fate {
-                Fate::Lost => false,
-                Fate::Kept => true,
-                Fate::Torn => chance(),
-            })
-            .cloned()
-            .collect();
-        let unflushed = content.cache.len();
-        let lost = unflushed - kept.len();
-        left.extend(kept);
-        Cut { at, unflushed, lost, content: left }
+    /// Cuts the power now, or in the middle of writing: after so many more sectors were written. The disk itself
+    /// goes on, so that the next cut needs no new start.
+    pub fn cut(&self, after_sectors: Option<u64>, fate: Fate, chance: &mut Chance) -> Cut {
+        let Some(sectors) = after_sectors else {
+            return locked(&self.content).cut(fate, chance);
+        };
+        let (done, cut) = mpsc::channel();
+        let armed = Armed { sectors, fate, chance: Chance::new(chance.next()), done };
+        locked(&self.content).armed = Some(armed);
+        cut.recv_timeout(LONG).expect("nothing is written to the disk")
     }
 }
 
@@ -255,5 +289,10 @@ fn a_cut_keeps_what_was_flushed_and_no_more() {
     assert_eq!(content.read(4088, 16), b"\0\0over a border\0");
     assert_eq!(content.cache.len(), 2);
     assert_eq!(&content.flushed[&0][10..17], b"flushed");
-    assert!(!content.flushed.contains_key(&1) && content.flushed[&0][4090] == 0);
+    let mut chance = Chance::new(1);
+    let (lost, kept) = (content.cut(Fate::Lost, &mut chance), content.cut(Fate::Kept, &mut chance));
+    assert!(!lost.content.contains_key(&1) && lost.content[&0][4090] == 0 && lost.lost == 2);
+    assert_eq!((&kept.content[&1][..7], kept.lost), (&b" border"[..], 0));
+    let torn: Vec<usize> = (0..40).map(|_| content.cut(Fate::Torn, &mut chance).lost).collect();
+    assert!((0..3).all(|lost| torn.contains(&lost)), "{torn:?}");
 }

@@ -44,6 +44,7 @@ pub fn build(tmux: &PrivateTmux, panes: u64) {
         for window in 0..WINDOWS {
             tmux.run(&["split-window", "-d", "-t", &format!("{name}:{window}"), "bash", "-c", PRINT]);
         }
+        tell_time(tmux);
     }
 }
 
@@ -87,9 +88,25 @@ fn step(tmux: &PrivateTmux, sessions: u64, number: u64, chance: &mut Chance) {
     let (title, guest) = (format!("title {number}"), format!("guest{}", number % 20));
     let change: Vec<&str> = match chance.below(6) {
         0 => vec![
-            "kill-window", "-t", &window, ";",
-            "new-window", "-d", "-t", &window, "bash", "-c", PRINT, ";",
-            "split-window", "-d", "-t", &window, "bash", "-c", PRINT,
+            "kill-window",
+            "-t",
+            &window,
+            ";",
+            "new-window",
+            "-d",
+            "-t",
+            &window,
+            "bash",
+            "-c",
+            PRINT,
+            ";",
+            "split-window",
+            "-d",
+            "-t",
+            &window,
+            "bash",
+            "-c",
+            PRINT,
         ],
         1 => vec!["split-window", "-d", "-t", &window, "bash", "-c", PRINT, ";", "kill-pane", "-t", &pane],
         2 => vec!["rename-window", "-t", &window, &title],
@@ -103,6 +120,10 @@ fn step(tmux: &PrivateTmux, sessions: u64, number: u64, chance: &mut Chance) {
     if number % 10 == 9 {
         tmux.try_run(&["kill-session", "-t", &format!("=guest{}", chance.below(20))]);
     }
+    tell_time(tmux);
+}
+
+fn tell_time(tmux: &PrivateTmux) {
     let clock = format!("{CLOCK}{}", Timestamp::now().as_millisecond());
     tmux.try_run(&["rename-window", "-t", "s0:0", &clock]);
 }

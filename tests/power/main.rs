@@ -3,7 +3,12 @@
 //!
 //! It needs root, FUSE and a loop device, so only the virtual machines run it by themselves (`tests/vm/inside.rs`).
 //! By hand: `AGENT_KEEPER_POWER_CUTS=100 cargo test --test power -- --ignored --nocapture`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic and tell")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test may panic and tell"
+)]
 
 mod chance;
 mod disk;
@@ -69,18 +74,31 @@ fn power_cuts() {
     let revived = Keeper::prepare();
     let mut all = Vec::new();
     for number in 1..=cuts {
-        // A moment that nothing here decides: it is the cut itself that is tried.
+        // A moment that nothing here decides; every other time the one at which the keeper writes after it.
         std::thread::sleep(Duration::from_millis(200 + chance.below(3000)));
         let asked = number.is_multiple_of(10).then(|| asked_for(&keeper));
-        let fate = [Fate::Torn, Fate::Lost, Fate::Kept, Fate::Torn][usize::try_from(number % 4).unwrap()];
-        let cut = disk.cut(fate, || chance.below(2) == 0);
+        let writing = (!number.is_multiple_of(2)).then(|| 1 + chance.below(200));
+        let fate =
+            [Fate::Torn, Fate::Torn, Fate::Lost, Fate::Kept][usize::try_from(chance.below(4)).unwrap()];
+        let cut = disk.cut(writing, fate, &mut chance);
         let found = revive(&revived, &cut, number == cuts);
         eprintln!(
-            "cut {number}: {} of {} unflushed sectors lost; snapshot {} is {} ms old, its last change {} ms; {} snapshots and {} texts whole",
-            cut.lost, cut.unflushed, found.generation, found.age, found.change, found.generations, found.objects
+            "cut {number}{}: {} of {} unflushed sectors lost; snapshot {} is {} ms old, its last change {} ms; {} snapshots and {} texts whole",
+            if writing.is_some() { " while it writes" } else { "" },
+            cut.lost,
+            cut.unflushed,
+            found.generation,
+            found.age,
+            found.change,
+            found.generations,
+            found.objects
         );
         if let Some(asked) = asked {
-            assert!(found.generation >= asked, "snapshot {asked} was promised, {} is there", found.generation);
+            assert!(
+                found.generation >= asked,
+                "snapshot {asked} was promised, {} is there",
+                found.generation
+            );
         }
         all.push(found);
     }
@@ -187,8 +205,13 @@ fn comes_back(mut revived: Keeper) {
     revived.start_daemon();
     wait("everything to be back", || {
         let found = revived.tmux.sessions();
-        (revived.state() == "watching" && found == names && revived.tmux.panes("x").len() == panes).then_some(())
+        (revived.state() == "watching" && found == names && revived.tmux.panes("x").len() == panes)
+            .then_some(())
     });
-    eprintln!("{} sessions, {panes} panes back after {:#}", names.len(), Timestamp::now().duration_since(started));
+    eprintln!(
+        "{} sessions, {panes} panes back after {:#}",
+        names.len(),
+        Timestamp::now().duration_since(started)
+    );
     revived.stop_daemon("TERM");
 }
