@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use crate::chance::Chance;
 use crate::support::PrivateTmux;
 
-/// What a pane runs: it prints a line each second and starts no process for that, which an emulated machine
+/// What a pane runs: it prints the time each second and starts no process for that, which an emulated machine
 /// could not do a hundred times a second.
-const PRINT: &str = "n=0; while :; do echo line $((n+=1)) $RANDOM $RANDOM; read -rt 1; done";
+const PRINT: &str = "while :; do echo $RANDOM $RANDOM now $EPOCHSECONDS; read -rt 1; done";
 
 /// How long the load rests between two changes.
 const PAUSE: Duration = Duration::from_millis(300);

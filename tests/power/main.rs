@@ -16,6 +16,7 @@ mod load;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::fmt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -41,23 +42,35 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().map_or(default, |value| value.parse().expect(variable))
 }
 
-/// What was found after a cut; times in milliseconds.
+/// What was found after a cut; ages in milliseconds.
 struct Found {
-    /// How old the newest generation is that a restore would start from.
-    age: i64,
-    /// How old the last change is that it shows.
-    change: i64,
     generation: u64,
+    /// The newest generation that a restore would start from.
+    age: i64,
+    /// The last change that it shows.
+    change: i64,
+    /// The oldest of its texts. Nothing is promised of them: a few panes are read at a time, by turns.
+    text: i64,
     generations: usize,
-    objects: u64,
+    texts: u64,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { generation, age, change, text, generations, texts } = self;
+        write!(
+            f,
+            "snapshot {generation} is {age} ms old, its last change {change}, its oldest text {text}; "
+        )?;
+        write!(f, "{generations} snapshots and {texts} texts are whole")
+    }
 }
 
 #[test]
 #[ignore = "mounts file systems; the virtual machines run it"]
 fn power_cuts() {
-    let cuts = number("AGENT_KEEPER_POWER_CUTS", 10);
-    let panes = number("AGENT_KEEPER_POWER_PANES", 100);
-    let age_max = number("AGENT_KEEPER_POWER_AGE_MAX_MS", 5000);
+    let (cuts, panes) = (number("AGENT_KEEPER_POWER_CUTS", 10), number("AGENT_KEEPER_POWER_PANES", 100));
+    let age_max = number("AGENT_KEEPER_POWER_AGE_MAX_MS", 5000).cast_signed();
     let seed = number("AGENT_KEEPER_POWER_SEED", u64::from(std::process::id()));
     eprintln!("AGENT_KEEPER_POWER_SEED={seed}: {cuts} cuts, {panes} panes");
     let mut chance = Chance::new(seed);
@@ -72,49 +85,46 @@ fn power_cuts() {
     first_snapshot(&keeper, panes);
 
     let revived = Keeper::prepare();
-    let mut all = Vec::new();
-    for number in 1..=cuts {
-        // A moment that nothing here decides; every other time the one at which the keeper writes after it.
-        std::thread::sleep(Duration::from_millis(200 + chance.below(3000)));
-        let asked = number.is_multiple_of(10).then(|| asked_for(&keeper));
-        let writing = (!number.is_multiple_of(2)).then(|| 1 + chance.below(200));
-        let fate =
-            [Fate::Torn, Fate::Torn, Fate::Lost, Fate::Kept][usize::try_from(chance.below(4)).unwrap()];
-        let cut = disk.cut(writing, fate, &mut chance);
-        let found = revive(&revived, &cut, number == cuts);
-        eprintln!(
-            "cut {number}{}: {} of {} unflushed sectors lost; snapshot {} is {} ms old, its last change {} ms; {} snapshots and {} texts whole",
-            if writing.is_some() { " while it writes" } else { "" },
-            cut.lost,
-            cut.unflushed,
-            found.generation,
-            found.age,
-            found.change,
-            found.generations,
-            found.objects
-        );
-        if let Some(asked) = asked {
-            assert!(
-                found.generation >= asked,
-                "snapshot {asked} was promised, {} is there",
-                found.generation
-            );
-        }
-        all.push(found);
-    }
+    let all: Vec<Found> = (1..=cuts)
+        .map(|number| {
+            let found = cut_and_revive(&keeper, &disk, &revived, number, &mut chance);
+            if number < cuts {
+                put_away(&revived);
+            }
+            found
+        })
+        .collect();
     let changes = load.stop();
-    let ages = all.iter().map(|found| found.age).collect();
-    let change_ages = all.iter().map(|found| found.change).collect();
-    eprintln!(
-        "{cuts} cuts, {changes} changes: all opened, all whole; age {}; age of the last change shown {}",
-        spread(ages),
-        spread(change_ages)
-    );
-    let late: Vec<i64> = all.iter().map(|found| found.age).filter(|age| *age > age_max as i64).collect();
+    let spread_of = |age: fn(&Found) -> i64| spread(all.iter().map(age).collect());
+    eprintln!("{cuts} cuts, {changes} changes: all opened, all whole");
+    eprintln!("snapshots: {}", spread_of(|found| found.age));
+    eprintln!("last change shown: {}", spread_of(|found| found.change));
+    eprintln!("oldest text: {}", spread_of(|found| found.text));
+    let late: Vec<i64> = all.iter().map(|found| found.age).filter(|age| *age > age_max).collect();
     assert!(late.is_empty(), "older than {age_max} ms: {late:?}");
     keeper.stop_daemon("KILL");
     keeper.tmux.kill_server_hard();
     comes_back(revived);
+}
+
+/// Cuts the power at a moment that nothing here decides, or, every other time, while the keeper writes next.
+fn cut_and_revive(keeper: &Keeper, disk: &Disk, revived: &Keeper, number: u64, chance: &mut Chance) -> Found {
+    std::thread::sleep(Duration::from_millis(200 + chance.below(3000)));
+    let asked = number.is_multiple_of(10).then(|| asked_for(keeper));
+    let writing = (!number.is_multiple_of(2)).then(|| 1 + chance.below(200));
+    let fate = match chance.below(4) {
+        0 => Fate::Lost,
+        1 => Fate::Kept,
+        _ => Fate::Torn,
+    };
+    let cut = disk.cut(writing, fate, chance);
+    let found = revive(revived, &cut);
+    let when = if writing.is_some() { " while it writes" } else { "" };
+    eprintln!("cut {number}{when}: {} of {} unflushed sectors lost; {found}", cut.lost, cut.unflushed);
+    if let Some(asked) = asked {
+        assert!(found.generation >= asked, "snapshot {asked} was promised, {} is there", found.generation);
+    }
+    found
 }
 
 /// Makes mounts that nobody else sees and that end with this thread and what it starts.
@@ -153,36 +163,47 @@ fn asked_for(keeper: &Keeper) -> u64 {
     said["generation"].as_u64().unwrap_or_else(|| panic!("no generation in {said}"))
 }
 
-/// Mounts what the cut has left, checks it as its user would, and leaves it mounted if wanted.
-fn revive(revived: &Keeper, cut: &Cut, stays: bool) -> Found {
-    let (image, state) = (revived.path("image"), revived.path("state"));
+/// Mounts what the cut has left and checks it as its user would.
+fn revive(revived: &Keeper, cut: &Cut) -> Found {
+    let image = revived.path("image");
     cut.write_to(&image).unwrap();
-    run("mount", &["-o", MOUNT], &[&image, &state]);
+    run("mount", &["-o", MOUNT], &[&image, &revived.path("state")]);
     let list = revived.ctl_json(&["snapshot", "list"]);
     let verified = revived.ctl_json(&["snapshot", "verify"]);
     assert_eq!(verified["problems"], Value::Array(Vec::new()), "{verified}");
     revived.ctl_json(&["restore", "--dry-run"]);
     // A keeper opens it and tidies up; that must not cost anything either.
     let writer = Writer::open(revived.store_dir()).unwrap();
-    let problems = writer.store().verify(None).unwrap().problems;
+    let store = writer.store();
+    let problems = store.verify(None).unwrap().problems;
     assert!(problems.is_empty(), "{problems:?}");
-    let (generation, snapshot) = writer.store().newest().unwrap().good.expect("a snapshot");
-    drop(writer);
+    let (generation, snapshot) = store.newest().unwrap().good.expect("a snapshot");
     let windows = snapshot.server.sessions.iter().flat_map(|session| &session.windows);
     let clocks = windows.filter_map(|window| window.name.to_string().strip_prefix(load::CLOCK)?.parse().ok());
     let change: i64 = clocks.max().expect("a window that says when the last change was");
-    if !stays {
-        run("umount", &[], &[&state]);
-        // The file system is sound too, or the cut was none that a disk can have.
-        run("e2fsck", &["-f", "-n"], &[&image]);
-    }
+    let texts = snapshot.server.panes().filter_map(|(_, _, pane)| told(&store.text(&pane.scrollback).0));
+    let now = cut.at.as_millisecond();
     Found {
-        age: cut.at.duration_since(snapshot.taken_at).as_millis() as i64,
-        change: cut.at.as_millisecond() - change,
         generation,
+        age: now - snapshot.taken_at.as_millisecond(),
+        change: now - change,
+        text: now - 1000 * texts.min().expect("a text"),
         generations: list["snapshots"].as_array().map_or(0, Vec::len),
-        objects: verified["objects"].as_u64().unwrap_or_default(),
+        texts: verified["objects"].as_u64().unwrap_or_default(),
     }
+}
+
+/// Unmounts what a cut has left. The file system is sound too, or the cut was none that a disk can have.
+fn put_away(revived: &Keeper) {
+    run("umount", &[], &[&revived.path("state")]);
+    run("e2fsck", &["-f", "-n"], &[&revived.path("image")]);
+}
+
+/// Returns the last time that a pane told, in seconds since 1970.
+fn told(text: &[u8]) -> Option<i64> {
+    let text = String::from_utf8_lossy(text);
+    let told = |line: &str| line.split_once("now ")?.1.split_whitespace().next()?.parse().ok();
+    text.lines().rev().find_map(told)
 }
 
 fn spread(mut times: Vec<i64>) -> String {
