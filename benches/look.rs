@@ -73,7 +73,7 @@ impl Bench {
             || drop(self.observe()),
             || self.by_hand(&["list-panes", "-a", "-F", "#{session_name} #{pane_id} #{pane_current_path}"]),
         );
-        let text = |pane: PaneId| self.runtime.block_on(capture(&self.tmux, pane, false, 500, 2000)).unwrap();
+        let text = |pane: PaneId| self.runtime.block_on(capture(&self.tmux, pane, 2000)).unwrap();
         compare(
             "read the text of one",
             "capture-pane",

@@ -19,11 +19,12 @@ use crate::restore::compare::{Comparison, Difference, compare};
 use crate::restore::execute::{Executor, Report};
 use crate::restore::plan::{Selection, plan};
 use crate::store::{Store, StoreError, Writer};
-use crate::tmux::capture::capture;
+use crate::tmux::capture::{CaptureError, capture};
 use crate::tmux::command::Command;
 use crate::tmux::found::{DEFAULT_UMASK, FoundError, Founding};
 use crate::tmux::layout::sealed;
 use crate::tmux::observe::{Observation, ObserveError, observe};
+use crate::tmux::text::canonical;
 use crate::tmux::{Tmux, TmuxError};
 
 /// How long panes may take to show their text, once they have been made.
@@ -47,6 +48,9 @@ pub enum DrillError {
     /// Its server failed.
     #[error(transparent)]
     Tmux(#[from] TmuxError),
+    /// Its panes could not be read.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
     /// Its server could not be looked at.
     #[error(transparent)]
     Observe(#[from] ObserveError),
@@ -170,10 +174,10 @@ async fn compare_texts(
         let Some(id) = counterpart(&seen.server, session, window, pane) else { continue };
         let place = format!("{}:{}.{}", session.name, window.index, pane.index);
         let (saved, _) = store.text(&pane.scrollback);
-        let history = seen.vitals.get(&id).map_or(0, |vitals| vitals.output.history);
         let lines_max = u32::try_from(pane.scrollback.lines).unwrap_or(u32::MAX).saturating_add(1000);
-        let shown = capture(tmux, id, false, history, lines_max).await?;
-        to.text(&place, &saved, &shown);
+        let shown = capture(tmux, id, lines_max).await?;
+        // Up to 0.1 texts were saved as tmux printed them.
+        to.text(&place, &canonical(&saved), &shown);
     }
     Ok(())
 }

@@ -27,6 +27,7 @@
 //! | talking to tmux: running commands, reading a server, capturing text, layouts | [`tmux`] |
 //! | units, scopes and where a process lives; what logind will do at logout | [`systemd`], [`logind`] |
 //! | processes | [`proc`] |
+//! | what of a text must not be written down: credentials | [`redact`] |
 //! | generations on disk: writing, damage, retention, pins, verification, carrying to another host | [`store`] |
 //! | what a restore will do, doing it, and comparing the result | [`restore`], [`drill`] |
 //! | the process that waits in a restored pane | [`pane`] |
@@ -61,6 +62,7 @@ pub mod model;
 pub mod pane;
 pub mod place;
 pub mod proc;
+pub mod redact;
 pub mod restore;
 pub mod setup;
 pub mod similar;

@@ -62,8 +62,8 @@ need_tools() {
         tmux=tmux cc=gcc /usr/include/stdio.h=libc6-dev /etc/ssl/certs/ca-certificates.crt=ca-certificates
         curl=curl
     )
-    # Without it one tier is skipped; without the others nothing works.
-    [[ $what == vm ]] || ! can_install || pairs+=(shellcheck=shellcheck)
+    # Without them parts are skipped; without the others nothing works.
+    [[ $what == vm ]] || ! can_install || pairs+=(shellcheck=shellcheck zsh=zsh fish=fish)
     need_packages "${pairs[@]}"
     need_rust
 }

@@ -647,7 +647,7 @@ fn usage_errors_say_what_was_expected() {
         (&[], &["Usage: keeperctl"]),
         (&["statsu"], &["'statsu'", "status"]),
         (&["snapshot"], &["Usage: keeperctl snapshot"]),
-        (&["snapshot", "show", "newest"], &["'newest'", "\"latest\" or \"previous\" was expected"]),
+        (&["snapshot", "show", "newest"], &["'newest'", "\"latest\", \"previous\", a number", "2 hours ago"]),
         (&["restore", "--sessions", "x"], &["--sessions", "--session"]),
         (&["-L", "a", "-S", "/b", "status"], &["cannot be used with"]),
         (&["completions", "cshell"], &["bash", "fish", "zsh"]),

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use agent_keeper::config::KEYS;
+use agent_keeper::redact::RULES;
 use agent_keeper::{cli, daemon};
 use clap::CommandFactory;
 
@@ -67,6 +68,11 @@ fn settings() -> String {
             .unwrap();
         writeln!(page, "{}", escape(key.meaning)).unwrap();
     }
+    page.push_str(SESSIONS);
+    page.push_str(REDACTION);
+    for rule in RULES {
+        writeln!(page, ".TP\n{}\n{}", escape(rule.name), escape(rule.source)).unwrap();
+    }
     page.push_str(SETTINGS_EXAMPLE);
     see_also(&mut page, &["agent-keeper(8)", "keeperctl(1)"]);
     page
@@ -96,6 +102,9 @@ fn leaves(command: &clap::Command, page: &mut String) {
         writeln!(page, ".SS \"{}\"\n{}.", escape(&usage), escape(&child.get_about().unwrap().to_string()))
             .unwrap();
         child.get_arguments().filter(|argument| !argument.is_global_set()).for_each(|own| option(own, page));
+        if let Some(example) = child.get_after_help() {
+            writeln!(page, ".PP\n{}", escape(&example.to_string())).unwrap();
+        }
     }
 }
 
@@ -216,11 +225,41 @@ Changes count from the next start of agent\-keeper.
 .SH KEYS
 "#;
 
+const SESSIONS: &str = r#".SH SESSIONS
+A table [session."PATTERN"] holds for the sessions whose names the pattern matches: * stands for any text, ? for one
+character, [ab] for one of these, {a,b} for one of these texts.
+Of several patterns that match, the longest counts.
+.PP
+Text is kept of a pane only if all sessions that it is in allow it, and if the tmux option @keeper\-scrollback is not
+off for the pane, its window, its session or globally:
+.PP
+.nf
+tmux set\-option \-p @keeper\-scrollback off
+.fi
+.PP
+When it is switched off, later snapshots have none of the text that was saved before.
+Older snapshots keep theirs until they go.
+"#;
+
+const REDACTION: &str = r#".SH REDACTION
+Before text is saved, each character of what looks like a credential is replaced, and what it was is said in its
+place.
+What is looked at is the text that is seen, colours or none, and the targets of links; a line that wraps is one line.
+The lines of a private key between its first and its last are covered too.
+This finds what has a documented form, and values that are assigned to names such as password, token or api_key.
+It cannot find a secret that looks like any other word: switch text off where such are shown.
+Programs' arguments are not text and are saved as they are.
+The forms, and where they are documented:
+"#;
+
 const SETTINGS_EXAMPLE: &str = r#".SH EXAMPLE
 .nf
 [snapshot]
 interval = "1s"
 scrollback_lines = 5000
+
+[session."bank*"]
+scrollback = false
 
 [restore]
 auto = true

@@ -4,7 +4,7 @@
 
 mod support;
 
-use agent_keeper::model::{Server, StartMode};
+use agent_keeper::model::{Dead, Server, StartMode};
 use agent_keeper::restore::compare::compare;
 use agent_keeper::tmux::command::{Command, join};
 use proptest::prelude::*;
@@ -119,6 +119,11 @@ fn fixture(raw: &PrivateTmux) {
     raw.run(&["select-pane", "-m", "-t", "web:0"]);
     new(&["new-window", "-t", "web:3"]);
     raw.run(&["set-option", "-w", "-u", "-t", "web:3", "automatic-rename"]);
+    // Programs that have ended, in panes that stay.
+    raw.run(&["new-window", "-d", "-t", "web:8", "-n", "dead", "sleep", "1000"]);
+    raw.run(&["set-option", "-w", "-t", "web:8", "remain-on-exit", "on"]);
+    raw.run(&["split-window", "-d", "-t", "web:8", "echo what it said; exit 3"]);
+    raw.run(&["split-window", "-d", "-t", "web:8", "echo and what this said; kill -9 $$"]);
     // Another size, by hand, and two windows of one name.
     new(&["new-session", "-d", "-s", "wide", "-n", "same", "-x", "200", "-y", "20"]);
     new(&["new-window", "-d", "-t", "wide:4", "-n", "same"]);
@@ -155,7 +160,9 @@ fn check_fixture(server: &Server) {
     }
     assert!(web.windows[0].options.len() > 8 && web.windows[0].panes[0].options.len() == PANE_OPTIONS.len());
     assert!(web.windows[0].panes[0].marked && web.windows[2].zoomed);
-    assert_eq!(web.windows.iter().map(|window| window.index).collect::<Vec<_>>(), [0, 3, 7]);
+    assert_eq!(web.windows.iter().map(|window| window.index).collect::<Vec<_>>(), [0, 3, 7, 8]);
+    let ends: Vec<Option<Dead>> = web.windows[3].panes.iter().map(|pane| pane.dead).collect();
+    assert!(ends.contains(&Some(Dead::Exited(3))) && ends.contains(&None), "{ends:?}");
     assert_eq!(web.windows[2].id, wide.windows[2].id);
     assert_eq!((wide.windows[1].width, wide.windows[1].height), (70, 33));
     let (one, two) = (session("one"), session("two"));

@@ -78,6 +78,18 @@ impl Lab {
         })
     }
 
+    /// Presses Ctrl-C as an impatient person does, until a shell waits for commands; no press may cost the pane.
+    #[track_caller]
+    fn interrupt(&self, window: &str, shells: &[&str], background: &[&str]) {
+        self.runs(window, |shape| {
+            let idle = shape.is(shells, &[], background);
+            if !idle {
+                self.raw.run(&["send-keys", "-t", window, "C-c"]);
+            }
+            idle
+        });
+    }
+
     /// Writes an order and makes a window with it; returns the words it is started with.
     fn restore(&self, window: &str, order: &PaneStart) -> Vec<String> {
         let object = self.writer.put(&serde_json::to_vec(order).unwrap()).unwrap();
@@ -200,10 +212,7 @@ fn shells_in_shells_and_what_runs_in_subshells_is_seen() {
     lab.type_line("w", "bash --norc");
     let shells = ["bash --norc", "dash -i", "bash --norc"];
     lab.runs("w", |shape| shape.is(&shells, &[], &["sleep 1001"]));
-    let interrupt = || {
-        lab.raw.run(&["send-keys", "-t", "w", "C-c"]);
-        lab.runs("w", |shape| shape.is(&shells, &[], &["sleep 1001"]));
-    };
+    let interrupt = || lab.interrupt("w", &shells, &["sleep 1001"]);
     lab.type_line("w", "(cd /var; sleep 1002; true)");
     let program = lab.runs("w", |shape| shape.is(&shells, &["sleep 1002"], &["sleep 1001"]));
     let Program::Shell { job, .. } = program else { unreachable!() };
@@ -260,8 +269,7 @@ fn shells_in_shells_come_back_in_one_another_with_their_jobs() {
         let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
         assert_eq!(ignored & (1 << 20 | 1 << 21), 0, "SIGTTIN or SIGTTOU is ignored: {status}");
     }
-    lab.raw.run(&["send-keys", "-t", "w", "C-c"]);
-    lab.runs("w", |shape| shape.is(&shells, &[], &["sleep 1001"]));
+    lab.interrupt("w", &shells, &["sleep 1001"]);
     // Each is a shell of its own, in its directory, and the outer one comes when the inner one goes.
     lab.type_line("w", "pwd > /dev/tty; exit");
     lab.runs("w", |shape| shape.shells == ["bash --norc", "dash -i"]);
@@ -312,8 +320,7 @@ fn what_is_approved_runs_by_itself_and_says_so() {
     lab.restore("w", &order(tail, mode));
     lab.runs("w", |shape| shape.is(&["bash --norc"], &["tail -f /dev/null"], &[]));
     until("the words", || lab.raw.text_of("w").contains("runs as you approved it: tail -f /dev/null"));
-    lab.raw.run(&["send-keys", "-t", "w", "C-c"]);
-    lab.runs("w", |shape| shape.is(&["bash --norc"], &[], &[]));
+    lab.interrupt("w", &["bash --norc"], &[]);
 }
 
 #[test]
@@ -430,6 +437,7 @@ fn a_dead_pane_is_dead_again_in_the_same_way() {
         (Dead::Exited(0), "0:"),
         (Dead::Exited(3), "3:"),
         (Dead::Killed(9), ":9"),
+        (Dead::Killed(2), ":2"),
         (Dead::Killed(15), ":15"),
         (Dead::Killed(13), ":13"),
         (Dead::Killed(11), ":11"),

@@ -152,7 +152,7 @@ fn text_that_is_shown_again_is_captured_as_the_same_text() {
     ]);
     let show = |target: &str| {
         let pane = lab.raw.run(&["display-message", "-p", "-t", target, "#{pane_id}"]).parse().unwrap();
-        lab.runtime.block_on(capture(&lab.tmux(), pane, false, 100, 100)).unwrap()
+        lab.runtime.block_on(capture(&lab.tmux(), pane, 100)).unwrap()
     };
     until("the text", || text(&show("text")).contains("last $"));
     let before = show("text");
@@ -175,9 +175,7 @@ fn what_was_on_the_screen_below_a_full_screen_program_is_kept() {
         let observation = lab.observe();
         let pane = observation.server.sessions[0].windows[0].panes[0].id;
         let vitals = observation.vitals[&pane];
-        let history = vitals.output.history;
-        let captured =
-            lab.runtime.block_on(capture(&lab.tmux(), pane, vitals.alternate, history, 100)).unwrap();
+        let captured = lab.runtime.block_on(capture(&lab.tmux(), pane, 100)).unwrap();
         (vitals.alternate, text(&captured))
     };
     until("the alternate screen", || seen().0);

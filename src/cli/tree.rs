@@ -111,7 +111,9 @@ fn session_line(session: &Session, marks: &Marks<'_>, width: usize) -> String {
 /// What a window has that most have not. How it is split is seen, and that it is zoomed says its flag.
 fn window_extras(window: &Window) -> Vec<String> {
     let synchronised = window.options.get(SYNCHRONISED).is_some_and(|value| value.as_bytes() == b"on");
-    let others = window.options.len() - usize::from(window.options.contains_key(SYNCHRONISED));
+    // A name given by hand switches `automatic-rename` off, so most windows have that.
+    let told = [SYNCHRONISED, "automatic-rename"];
+    let others = window.options.keys().filter(|name| !told.contains(&name.as_str())).count();
     let synchronised = synchronised.then(|| "panes synchronised".to_owned());
     synchronised.into_iter().chain(counted(others, "option")).collect()
 }

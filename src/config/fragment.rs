@@ -1,7 +1,9 @@
 //! One configuration file as it was written: every key optional, none unknown.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
@@ -18,6 +20,9 @@ pub struct Fragment {
     /// `[restore]`
     #[serde(default)]
     pub restore: RestoreFragment,
+    /// `[session."PATTERN"]`, by pattern.
+    #[serde(default)]
+    pub session: BTreeMap<String, SessionFragment>,
 }
 
 /// `[tmux]`
@@ -44,6 +49,10 @@ pub struct SnapshotFragment {
     pub output_interval: Option<SignedDuration>,
     /// Lines kept per pane.
     pub scrollback_lines: Option<u32>,
+    /// Bytes of text kept of all panes together.
+    pub scrollback_total: Option<ByteSize>,
+    /// Whether credentials are covered.
+    pub redact: Option<bool>,
 }
 
 /// `[restore]`
@@ -54,6 +63,14 @@ pub struct RestoreFragment {
     pub auto: Option<bool>,
     /// What starts in a restored pane without asking.
     pub approved: Option<Vec<String>>,
+}
+
+/// `[session."PATTERN"]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionFragment {
+    /// Whether text is kept.
+    pub scrollback: Option<bool>,
 }
 
 /// A key of the configuration, for documentation and for suggestions.
@@ -70,7 +87,7 @@ pub struct Key {
 }
 
 /// Every key there is.
-pub const KEYS: [Key; 9] = [
+pub const KEYS: [Key; 12] = [
     Key {
         table: "tmux",
         name: "program",
@@ -111,7 +128,19 @@ pub const KEYS: [Key; 9] = [
         table: "snapshot",
         name: "scrollback_lines",
         default: "2000",
-        meaning: "Lines kept of each pane above its screen, 0 to 50000.",
+        meaning: "Lines kept of each pane above its screen, 0 to 50000; up to 1023 more where a stored piece begins.",
+    },
+    Key {
+        table: "snapshot",
+        name: "scrollback_total",
+        default: "\"64 MiB\"",
+        meaning: "Text kept of all panes together, 1 MiB to 1 GiB; above that the panes that have most lose their oldest.",
+    },
+    Key {
+        table: "snapshot",
+        name: "redact",
+        default: "true",
+        meaning: "Cover what looks like a credential before text is saved; see REDACTION.",
     },
     Key {
         table: "restore",
@@ -129,6 +158,12 @@ pub const KEYS: [Key; 9] = [
             is approved. The default has programs that only show or edit, whatever their arguments are; vim, less, \
             man and watch can be told to run commands, so add them yourself if you want them. Your list replaces the \
             default; [] approves nothing.",
+    },
+    Key {
+        table: "session.\"PATTERN\"",
+        name: "scrollback",
+        default: "(none)",
+        meaning: "Whether text is kept of the sessions whose names the pattern matches; see SESSIONS.",
     },
 ];
 
@@ -150,11 +185,25 @@ impl Fragment {
                 interval: self.snapshot.interval.or(weaker.snapshot.interval),
                 output_interval: self.snapshot.output_interval.or(weaker.snapshot.output_interval),
                 scrollback_lines: self.snapshot.scrollback_lines.or(weaker.snapshot.scrollback_lines),
+                scrollback_total: self.snapshot.scrollback_total.or(weaker.snapshot.scrollback_total),
+                redact: self.snapshot.redact.or(weaker.snapshot.redact),
             },
             restore: RestoreFragment {
                 auto: self.restore.auto.or(weaker.restore.auto),
                 approved: self.restore.approved.or(weaker.restore.approved),
             },
+            session: merged(self.session, weaker.session),
         }
     }
+}
+
+fn merged(
+    mut strong: BTreeMap<String, SessionFragment>,
+    weak: BTreeMap<String, SessionFragment>,
+) -> BTreeMap<String, SessionFragment> {
+    for (pattern, weak) in weak {
+        let own = strong.entry(pattern).or_default();
+        own.scrollback = own.scrollback.or(weak.scrollback);
+    }
+    strong
 }

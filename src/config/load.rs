@@ -151,7 +151,7 @@ mod tests {
         let cases = [
             (
                 "[snapshot]\nintervall = \"1s\"\n",
-                "DIR/config.toml:2:1: unknown field `intervall`, expected one of `interval`, `output_interval`, `scrollback_lines`; did you mean interval?",
+                "DIR/config.toml:2:1: unknown field `intervall`, expected one of `interval`, `output_interval`, `scrollback_lines`, `scrollback_total`, `redact`; did you mean interval?",
             ),
             (
                 "[tmux]\nfound = \"yes\"\n",
@@ -159,7 +159,7 @@ mod tests {
             ),
             (
                 "[snapshots]\n",
-                "DIR/config.toml:1:2: unknown field `snapshots`, expected one of `tmux`, `snapshot`, `restore`; did you mean snapshot?",
+                "DIR/config.toml:1:2: unknown field `snapshots`, expected one of `tmux`, `snapshot`, `restore`, `session`; did you mean snapshot?",
             ),
             (
                 "[restore]\nfuond = true\n",
@@ -167,7 +167,7 @@ mod tests {
             ),
             (
                 "intervall = 3\n",
-                "DIR/config.toml:1:1: unknown field `intervall`, expected one of `tmux`, `snapshot`, `restore`; did you mean snapshot.interval?",
+                "DIR/config.toml:1:1: unknown field `intervall`, expected one of `tmux`, `snapshot`, `restore`, `session`; did you mean snapshot.interval?",
             ),
             (
                 "[snapshot]\ninterval = 5\n",
@@ -188,6 +188,14 @@ mod tests {
             (
                 "[restore]\napproved = [\"top\", \"'\"]\n",
                 "in the configuration below DIR: restore.approved: \"'\" is no command",
+            ),
+            (
+                "[snapshot]\nscrollback_total = \"2 GiB\"\n",
+                "in the configuration below DIR: snapshot.scrollback_total must be 1 MiB to 1 GiB, not 2.0 GiB",
+            ),
+            (
+                "[session.\"a*\"]\nscrolback = false\n",
+                "DIR/config.toml:2:1: unknown field `scrolback`, expected `scrollback`; did you mean scrollback?",
             ),
             (
                 "[tmux]\nsocket_name = \"a/b\"\n",

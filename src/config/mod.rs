@@ -5,8 +5,10 @@
 
 mod fragment;
 mod load;
+mod session;
 mod settings;
 
 pub use fragment::{Fragment, KEYS, Key};
 pub use load::{ConfigError, load};
+pub use session::{SessionSettings, Sessions};
 pub use settings::{Settings, TmuxSocket};

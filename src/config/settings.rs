@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use jiff::SignedDuration;
 
 use crate::restore::approved::Approved;
 
-use super::Fragment;
+use super::{Fragment, Sessions};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,12 @@ pub struct Settings {
     pub output_interval: Duration,
     /// Lines kept of each pane above its screen; 0 keeps no text at all.
     pub scrollback_lines: u32,
+    /// Bytes of text kept of all panes together.
+    pub scrollback_total_bytes: u64,
+    /// Whether credentials are covered before text is saved.
+    pub redact: bool,
+    /// What is set for some sessions only.
+    pub sessions: Sessions,
     /// Whether what was lost comes back unasked.
     pub restore: bool,
     /// What restored panes start without asking.
@@ -63,6 +70,10 @@ impl Settings {
             }
             None => Approved::default(),
         };
+        let total = snapshot.scrollback_total.unwrap_or(ByteSize::mib(64));
+        if !(ByteSize::mib(1)..=ByteSize::gib(1)).contains(&total) {
+            return Err(format!("snapshot.scrollback_total must be 1 MiB to 1 GiB, not {total}"));
+        }
         Ok(Self {
             tmux_program: tmux.program.unwrap_or_else(|| "tmux".into()),
             socket,
@@ -76,6 +87,9 @@ impl Settings {
                 600_000,
             )?,
             scrollback_lines: lines,
+            scrollback_total_bytes: total.as_u64(),
+            redact: snapshot.redact.unwrap_or(true),
+            sessions: Sessions::check(merged.session)?,
             restore: merged.restore.auto.unwrap_or(true),
             approved,
         })

@@ -19,15 +19,14 @@ use super::interface::RestoreRow;
 /// How long the keeper may take to say hello.
 const HELLO_MAX: Duration = Duration::from_secs(5);
 
+/// The options of `RestoreSelected` by their names.
+type Options<'a> = HashMap<&'a str, Variant<'a>>;
+
 #[proxy(interface = "org.agentkeeper.Keeper1", default_path = "/org/agentkeeper/Keeper1")]
 pub trait Keeper1 {
     fn take_snapshot(&self) -> zbus::Result<u64>;
     fn restore(&self, generation: u64, sessions: &[String]) -> zbus::Result<Vec<RestoreRow>>;
-    fn restore_selected(
-        &self,
-        generation: u64,
-        options: HashMap<&str, Variant<'_>>,
-    ) -> zbus::Result<Vec<RestoreRow>>;
+    fn restore_selected(&self, generation: u64, options: Options<'_>) -> zbus::Result<Vec<RestoreRow>>;
     fn import(&self, file: zbus::Fd<'_>) -> zbus::Result<u64>;
     fn pin(&self, generation: u64, note: &str) -> zbus::Result<()>;
     fn unpin(&self, generation: u64) -> zbus::Result<bool>;

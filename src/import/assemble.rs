@@ -176,6 +176,11 @@ impl Making<'_> {
         self.windows += 1;
         let (layout, (width, height)) = self.layout(&draft, place, index);
         let active_pane = draft.active.min(draft.panes.len() - 1);
+        let automatic_rename = draft.automatic_rename || draft.name.is_none();
+        if !automatic_rename {
+            // tmux keeps that as an option of the window.
+            draft.options.insert("automatic-rename".to_owned(), "off".into());
+        }
         let name =
             draft.name.clone().unwrap_or_else(|| usual_name(&draft.panes[active_pane], &self.around.shell));
         let panes: Vec<Pane> =
@@ -184,7 +189,7 @@ impl Making<'_> {
             id,
             index,
             name,
-            automatic_rename: draft.automatic_rename || draft.name.is_none(),
+            automatic_rename,
             width,
             height,
             layout,

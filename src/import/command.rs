@@ -106,7 +106,7 @@ mod tests {
             (&["git log | less"], "zsh -c 'git log | less'"),
             (&["ls *.rs"], "zsh -c 'ls *.rs'"),
             (&["cd src", "vim"], "zsh -c 'cd src; vim'"),
-            (&["sleep 1 &", "vim"], "zsh -c \"sleep 1 &\\\\nvim\""),
+            (&["sleep 1 &", "vim"], "zsh -c $'sleep 1 &\\nvim'"),
             (&["RAILS_ENV=test rails s"], "zsh -c 'RAILS_ENV=test rails s'"),
             (&["it's"], "zsh -c \"it's\""),
             (&["zsh"], "-zsh"),

@@ -1,6 +1,6 @@
 //! Text of panes that comes from a file and will be shown by a terminal.
 
-use crate::tmux::capture::tidy;
+use crate::tmux::text::canonical;
 
 /// The most bytes of one pane's text that are kept, counted from its end.
 const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -32,7 +32,7 @@ pub(super) fn clean(text: &[u8]) -> Vec<u8> {
             c => out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    tidy(&out)
+    canonical(&out)
 }
 
 /// Returns the length of a change of colour at the beginning of a text.
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn colours_stay_and_everything_else_that_a_terminal_obeys_goes() {
         let cases: [(&str, &str); 10] = [
-            ("a\x1b[31mred\x1b[39m b\n", "a\x1b[31mred\x1b[39m b\n"),
+            ("a\x1b[31mred\x1b[39m b\n", "a\x1b[31mred\x1b[0m b\n"),
             ("\x1b]0;title\x07x\n", "x\n"),
             ("\x1b]2;title\x1b\\x\n", "x\n"),
             ("\x1bP$q\x1b\\x\n", "x\n"),

@@ -156,10 +156,16 @@ fn window(
             title: Some(pane.title.clone()),
             directory: pane.dirpath.as_str().into(),
             runs,
-            text: files.get(&format!("panes-content/pane-{id}.txt")).cloned().unwrap_or_default(),
+            text: text(files.get(&format!("panes-content/pane-{id}.txt"))),
         });
     }
     Ok(window)
+}
+
+/// Returns the text of a pane without the reset of colours that tmux-backup puts behind it.
+fn text(file: Option<&Vec<u8>>) -> Vec<u8> {
+    let text = file.map_or(&[][..], |text| text.trim_ascii_end());
+    text.strip_suffix(b"\x1b[0m").unwrap_or(text).to_vec()
 }
 
 #[cfg(test)]
@@ -193,13 +199,13 @@ mod tests {
         let file = packed(&[
             ("version", b"1.0"),
             ("metadata.json", METADATA.as_bytes()),
-            ("panes-content/pane-%0.txt", b"x\n"),
+            ("panes-content/pane-%0.txt", b"x\x1b[0m\n"),
         ]);
         let draft = parse(&file).unwrap();
         let [b, a] = &draft.sessions[..] else { panic!("{draft:?}") };
         assert_eq!(a.windows[0].key, b.windows[1].key);
         assert_eq!((a.windows[0].index, b.windows[1].index), (Some(7), Some(1)));
-        assert_eq!(b.windows[0].panes[0].text, b"x\n");
+        assert_eq!(b.windows[0].panes[0].text, b"x");
         assert_eq!(b.windows[0].panes[0].runs, Runs::Words(vec!["vim".into()]));
         assert_eq!(draft.notes.len(), 1);
     }

@@ -62,8 +62,6 @@ pub struct SaveJob {
 pub struct Capture {
     /// Which pane.
     pub pane: PaneId,
-    /// Whether its program uses the alternate screen.
-    pub alternate: bool,
     /// Its mark, which says how long its history is.
     pub mark: OutputMark,
 }

@@ -19,11 +19,14 @@ mod action;
 mod changes;
 mod event;
 mod perform;
+mod recorder;
+mod room;
 mod run;
 mod state;
 mod worker;
 
 pub use action::{Action, Capture, SaveJob};
 pub use event::{Answer, Asked, Ending, Event, Look, Saved, Text, Token};
+pub use recorder::{Bounds, Recorder};
 pub use run::{Startup, StartupError, run};
 pub use state::{Policy, State, Summary};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,15 +24,15 @@ use crate::store::retention::Retention;
 use crate::store::{StoreError, Writer};
 use crate::systemd::Manager;
 use crate::systemd::placement::Placement;
-use crate::tmux::capture::capture;
 use crate::tmux::command::Command;
 use crate::tmux::details::Known;
 use crate::tmux::found::{DEFAULT_UMASK, Founding};
-use crate::tmux::observe::{ObserveError, observe_again};
+use crate::tmux::observe::{Observation, ObserveError, observe_again};
 use crate::tmux::{Tmux, TmuxError};
 
 use super::action::SaveJob;
 use super::event::{Ending, Look, Saved, Text};
+use super::recorder::{Bounds, Recorder};
 use super::run::Startup;
 
 /// How long the managers may take to say whether they are stopping.
@@ -54,6 +54,7 @@ pub(super) struct Worker {
     tmux: Tmux,
     program: PathBuf,
     writer: Arc<Writer>,
+    recorder: Recorder,
     is_service: bool,
     proc: Proc,
     /// Orders of restored panes that still wait; they are asked for at every look.
@@ -63,8 +64,15 @@ pub(super) struct Worker {
 }
 impl Worker {
     pub(super) fn new(startup: Startup) -> Self {
+        let settings = startup.settings;
+        let recorder = Recorder::new(Bounds {
+            lines: settings.scrollback_lines.into(),
+            total_bytes: settings.scrollback_total_bytes,
+            redact: settings.redact,
+        });
         Self {
-            settings: startup.settings,
+            settings,
+            recorder,
             login: startup.login,
             tmux: startup.tmux,
             program: startup.program,
@@ -91,7 +99,10 @@ impl Worker {
             known.expire();
         }
         match observe_again(&self.tmux, &self.proc, &|id| self.find_start(id), &mut known).await {
-            Ok(observation) => Look::Server(Arc::new(observation)),
+            Ok(mut observation) => {
+                self.spare_texts(&mut observation);
+                Look::Server(Arc::new(observation))
+            }
             Err(ObserveError::Ended { .. }) => Look::NoServer,
             Err(ObserveError::Tmux(TmuxError::NoServer { socket })) => {
                 let uid = Uid::effective().as_raw();
@@ -101,6 +112,17 @@ impl Worker {
                 }
             }
             Err(error) => Look::Failed(in_words(error)),
+        }
+    }
+
+    /// Marks the panes of which no text is kept because they are in a session that says so.
+    fn spare_texts(&self, observation: &mut Observation) {
+        for (session, _, pane) in observation.server.panes() {
+            if !self.settings.sessions.of(&session.name).scrollback
+                && let Some(vitals) = observation.vitals.get_mut(&pane.id)
+            {
+                vitals.keep_text = false;
+            }
         }
     }
 
@@ -228,32 +250,40 @@ impl Worker {
     }
 
     pub(super) async fn save(self: Arc<Self>, mut job: SaveJob) -> Result<Saved, String> {
-        let mut texts = Vec::new();
-        for wanted in &job.capture {
-            let lines = self.settings.scrollback_lines;
-            let text =
-                match capture(&self.tmux, wanted.pane, wanted.alternate, wanted.mark.history, lines).await {
-                    Ok(text) => text,
-                    // The pane has gone meanwhile; the next look will say so.
-                    Err(TmuxError::Refused { .. }) => continue,
-                    Err(error) => return Err(in_words(error)),
-                };
-            let shared = self.clone();
-            let scrollback = blocking(move || shared.writer.put_text(&text)).await?;
-            texts.push(Text { pane: wanted.pane, mark: wanted.mark, scrollback });
-        }
+        let texts = self.read_texts(&job).await?;
         for pane in job.server.panes_mut() {
             if let Some(text) = texts.iter().find(|text| text.pane == pane.id) {
                 pane.scrollback = text.scrollback.clone();
             }
         }
-        let same = job.previous.as_ref().is_some_and(|(_, previous)| previous.server == job.server);
+        let shared = self.clone();
+        let (job, same) = blocking(move || {
+            shared.recorder.make_room(&mut job.server, &shared.writer);
+            let same = job.previous.as_ref().is_some_and(|(_, previous)| previous.server == job.server);
+            Ok((job, same))
+        })
+        .await?;
         let optional = matches!(job.reason, crate::model::Reason::Output | crate::model::Reason::Stopping);
         if same && optional {
             return Ok(Saved { head: None, texts });
         }
         let head = blocking(move || self.write(job)).await?;
         Ok(Saved { head: Some(head), texts })
+    }
+
+    /// Reads the texts that are wanted, one pane at a time, as far as there is time.
+    async fn read_texts(&self, job: &SaveJob) -> Result<Vec<Text>, String> {
+        self.recorder.attend(&job.server);
+        let deadline = Recorder::deadline();
+        let mut texts = Vec::new();
+        for wanted in job.capture.iter().take_while(|_| Instant::now() < deadline) {
+            // A pane that has gone meanwhile has no text; the next look will say so.
+            if let Some(scrollback) = self.recorder.record(&self.tmux, &self.writer, wanted, deadline).await?
+            {
+                texts.push(Text { pane: wanted.pane, mark: wanted.mark, scrollback });
+            }
+        }
+        Ok(texts)
     }
 
     fn write(&self, job: SaveJob) -> Result<(u64, Arc<Snapshot>), StoreError> {
@@ -281,7 +311,7 @@ impl Worker {
 }
 
 /// Runs something that waits for the disk without holding up the loop.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, String> {
     let result = tokio::task::spawn_blocking(work).await.map_err(in_words)?;

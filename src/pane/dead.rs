@@ -26,7 +26,7 @@ pub(super) fn end_as(dead: Dead) -> io::Result<Infallible> {
     if let Ok(signal) = Signal::try_from(i32::from(number)) {
         let _ = raise(signal);
     }
-    // It was ignored, as SIGPIPE is by every program of ours, or has no name. An exec gives it back its
+    // It is ignored or handled by this program (SIGPIPE, SIGINT), or has no name. An exec gives it back its
     // default action; the number is the only argument.
     Err(Command::new("/bin/sh")
         .args(["-c", "kill -\"$1\" $$; exit $((128 + $1))", "sh", &number.to_string()])

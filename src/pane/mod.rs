@@ -39,7 +39,7 @@ use say::say;
 
 /// Runs until it becomes the pane's program, or until the pane is closed.
 pub fn run(object: &str, state: &Path, level: Level) -> io::Result<Infallible> {
-    terminal::heed_job_control();
+    terminal::heed_terminal();
     match read_start(object, state) {
         Ok((store, start)) => Restored { store, start, object, state, level }.run(),
         Err(why) => {

@@ -24,13 +24,16 @@ pub(super) fn key_by_key(mut settings: Termios) -> Termios {
     settings
 }
 
-/// Lets what is started from here be stopped when it uses a terminal that it has not got. tmux ignores SIGTTIN
-/// and SIGTTOU, and so does every process of a pane until a shell puts it right: a job would get an error
-/// (EIO) instead. What an exec finds handled it sets to its default (execve(2)), so they are handled here.
-pub(super) fn heed_job_control() {
+/// Handles the signals of a terminal, and does nothing about them.
+///
+/// Those of its keys must not end this process while it has the terminal between two programs: with it the pane
+/// would go. And what is started from here shall be stopped when it uses a terminal that it has not got: tmux
+/// ignores SIGTTIN and SIGTTOU, and so does every process of a pane until a shell puts it right; a job would
+/// get an error (EIO) instead. What an exec finds handled it sets to its default (execve(2)).
+pub(super) fn heed_terminal() {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     let _inside = runtime.enter();
-    for number in [Signal::SIGTTIN, Signal::SIGTTOU] {
+    for number in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
         // The handler stays for the life of this process.
         let _ = signal(SignalKind::from_raw(number as i32));
     }

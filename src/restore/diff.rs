@@ -390,9 +390,12 @@ impl<'a> Diff<'a> {
 
 type Pair<'a, T> = (Option<&'a T>, Option<&'a T>);
 
+/// Says whether two things are the same one.
+type Rule<'a, T> = &'a dyn Fn(&T, &T) -> bool;
+
 /// Pairs old things with new ones: by the first rule that fits, each once. The old ones come in their order, then
 /// those that are new.
-fn matched<'a, T>(old: &'a [T], new: &'a [T], rules: &[&dyn Fn(&T, &T) -> bool]) -> Vec<Pair<'a, T>> {
+fn matched<'a, T>(old: &'a [T], new: &'a [T], rules: &[Rule<'_, T>]) -> Vec<Pair<'a, T>> {
     let mut partner: Vec<Option<usize>> = vec![None; old.len()];
     for rule in rules {
         for (at, one) in old.iter().enumerate() {

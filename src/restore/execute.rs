@@ -4,14 +4,15 @@
 //! directories reach tmux only in ways that it does not interpret (`tmux::escape`, `Tmux::run_in`).
 //! A step that fails leaves what the others made.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use crate::cause::in_words;
 use crate::model::{
-    FORMAT, ObjectId, PANE_COMMAND, Pane, PaneId, PaneStart, Session, SessionId, StartMode, Window, WindowId,
+    ByteString, FORMAT, PANE_COMMAND, Pane, PaneId, PaneStart, Scrollback, Session, SessionId, StartMode,
+    Window, WindowId,
 };
 use crate::pane::nearest_directory;
 use crate::store::{StoreError, Writer};
@@ -24,8 +25,10 @@ use super::approved::Approved;
 use super::plan::{Plan, Step, Target};
 use settings::comes_before_panes;
 
+mod dead;
 mod living;
 mod settings;
+mod unfinished;
 
 pub use settings::MARK;
 
@@ -72,6 +75,11 @@ enum StepError {
     Order(#[from] serde_json::Error),
     #[error("the session has no windows")]
     Empty,
+    #[error(
+        "it was being restored when the keeper ended, and somebody has been in what there is of it since then; \
+         restore it beside that, under another name, with --as"
+    )]
+    Unfinished,
     #[error("the session {0:?}, whose windows it shares, is not there")]
     NoPeer(String),
 }
@@ -102,6 +110,8 @@ impl Executor<'_> {
             version,
             made: HashMap::new(),
             made_panes: HashMap::new(),
+            made_sessions: HashSet::new(),
+            trusted: plan.trusted,
             problems: Vec::new(),
         };
         let mut report = Report::default();
@@ -145,6 +155,10 @@ struct Run<'a> {
     made: HashMap<WindowId, WindowId>,
     /// Panes made so far, by the id they had.
     made_panes: HashMap<PaneId, PaneId>,
+    /// Sessions made so far.
+    made_sessions: HashSet<SessionId>,
+    /// Whether approved programs start unasked.
+    trusted: bool,
     /// What went wrong in the session that is being made.
     problems: Vec<String>,
 }
@@ -154,7 +168,8 @@ impl Run<'_> {
         let session = &step.session;
         match &step.target {
             Target::Sharing(peer) => return self.grouped_session(session, peer).await,
-            Target::Living => return self.into_living(session).await,
+            Target::Living => return self.add_to_living(session).await,
+            Target::Replacing(unfinished) => self.remove_unfinished(*unfinished).await?,
             Target::New => {}
         }
         // The window that is to be current is made first, so that no other counts as visited.
@@ -190,7 +205,29 @@ impl Run<'_> {
         command: Command,
         directory: &Path,
     ) -> Result<[String; N], StepError> {
-        let output = self.executor.tmux.run_in(&[command], Some(&nearest_directory(directory))).await?;
+        self.make_and(&[command], directory).await
+    }
+
+    /// Like [`Run::make`] for a session, which is marked in the same breath: whatever happens to us, it can be
+    /// told from one that is whole.
+    async fn make_session<const N: usize>(
+        &self,
+        command: Command,
+        session: &Session,
+    ) -> Result<[String; N], StepError> {
+        let name = format!("={}", session.name);
+        let mark = Command::new("set-option").flag("-t", name).arg(MARK).arg("1");
+        self.make_and(&[command, mark], session.directory.as_path()).await
+    }
+
+    /// What was printed counts, also if a command behind it failed.
+    async fn make_and<const N: usize>(
+        &self,
+        commands: &[Command],
+        directory: &Path,
+    ) -> Result<[String; N], StepError> {
+        let directory = nearest_directory(directory);
+        let output = self.executor.tmux.run_partly_in(commands, Some(&directory)).await?;
         let text = String::from_utf8_lossy(&output).trim_end_matches('\n').to_owned();
         let fields: Vec<String> = text.splitn(N, '\t').map(str::to_owned).collect();
         fields.try_into().map_err(|_| StepError::Answer(text))
@@ -210,7 +247,7 @@ impl Run<'_> {
             .arg("-n")
             .literal(&self.given(&window.name));
         let command = self.with_program(command, pane)?;
-        let [id, window_id, pane_id, index, name] = self.make(command, session.directory.as_path()).await?;
+        let [id, window_id, pane_id, index, name] = self.make_session(command, session).await?;
         let (id, window_id): (SessionId, WindowId) = (parse(&id)?, parse(&window_id)?);
         let place =
             Command::new("move-window").flag("-s", window_id).arg("-t").arg(format!("{id}:{}", window.index));
@@ -246,7 +283,7 @@ impl Run<'_> {
             .arg("tail")
             .arg("-f")
             .arg("/dev/null");
-        let [id, window] = self.make(command, session.directory.as_path()).await?;
+        let [id, window] = self.make_session(command, session).await?;
         let (id, window): (SessionId, WindowId) = (parse(&id)?, parse(&window)?);
         // Out of the way of the indexes that the links need.
         let aside = session.windows.iter().map(|window| window.index).max().unwrap_or(0) + 1;
@@ -260,12 +297,14 @@ impl Run<'_> {
         let peer_id = self.session_id(peer).await?;
         let command = new_session(session).arg("-P").flag("-F", "#{session_id}").flag("-t", peer_id);
         // A new group is called as the session that is joined is called at that moment.
-        let group = session.group.as_deref().filter(|group| *group != peer);
+        // Only one of ours is renamed for that moment: nobody has seen it yet.
+        let ours = self.made_sessions.contains(&peer_id);
+        let group = session.group.as_deref().filter(|group| ours && *group != peer);
         let borrowed = match group {
             Some(group) => self.run(&[renaming(peer_id, group)]).await.is_ok(),
             None => false,
         };
-        let made = self.make(command, session.directory.as_path()).await;
+        let made = self.make_session(command, session).await;
         if borrowed {
             self.run(&[renaming(peer_id, peer)]).await?;
         }
@@ -334,6 +373,11 @@ impl Run<'_> {
         let place = format!("window {}", window.index);
         let commands = self.finishing(id, &panes, window, whole);
         self.try_all(&place, commands).await;
+        for (pane, saved) in panes.iter().zip(&window.panes).filter(|(_, saved)| saved.dead.is_some()) {
+            if let Err(error) = self.end_pane(*pane, saved).await {
+                self.problems.push(format!("{place}, pane {}: {}", saved.index, in_words(error)));
+            }
+        }
         // Last: to choose a pane ends the zoom.
         if let Some(active) = panes.get(window.active_pane).filter(|_| window.zoomed) {
             self.try_all(&place, vec![Command::new("resize-pane").arg("-Z").flag("-t", active)]).await;
@@ -394,7 +438,7 @@ impl Run<'_> {
         if window.options.contains_key("window-size") {
             // A size that was given by hand is remembered beside the layout.
             let by_hand = Command::new("resize-window").flag("-t", id);
-            let after = window.options.get("window-size").map(|size| size.as_os_str());
+            let after = window.options.get("window-size").map(ByteString::as_os_str);
             commands.push(by_hand.flag("-x", window.width).flag("-y", window.height));
             commands.extend(after.map(|size| {
                 Command::new("set-option").arg("-w").flag("-t", id).arg("window-size").arg(size)
@@ -424,22 +468,32 @@ impl Run<'_> {
 
     /// Adds what the pane is started with. Several words are executed as they are, without a shell.
     fn with_program(&self, command: Command, pane: &Pane) -> Result<Command, StepError> {
-        let order = self.order(pane)?;
+        let mut order = self.order(pane);
+        if pane.dead.is_some() {
+            // It ends again when the window has its options, `remain-on-exit` among them.
+            order.mode = StartMode::Hold;
+            order.scrollback = Scrollback::default();
+        }
+        self.with_order(command, &order)
+    }
+
+    fn with_order(&self, command: Command, order: &PaneStart) -> Result<Command, StepError> {
+        let order = self.executor.store.put(&serde_json::to_vec(order)?)?;
         let state: PathBuf = self.executor.store.store().dir().to_owned();
         Ok(command.arg("--").arg(self.executor.program).arg(PANE_COMMAND).arg(order.to_string()).arg(state))
     }
 
-    fn order(&self, pane: &Pane) -> Result<ObjectId, StepError> {
-        let start = PaneStart {
+    fn order(&self, pane: &Pane) -> PaneStart {
+        let Executor { approved, mode, .. } = *self.executor;
+        PaneStart {
             format: FORMAT,
             saved_at: self.saved_at,
             directory: pane.directory.clone(),
             scrollback: pane.scrollback.clone(),
             program: pane.program.clone(),
-            mode: self.executor.approved.mode(self.executor.mode, &pane.program),
+            mode: if self.trusted { approved.mode(mode, &pane.program) } else { mode },
             dead: pane.dead,
-        };
-        Ok(self.executor.store.put(&serde_json::to_vec(&start)?)?)
+        }
     }
 }
 

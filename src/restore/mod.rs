@@ -4,6 +4,7 @@ pub mod approved;
 pub mod compare;
 pub mod diff;
 pub mod execute;
+pub mod foreign;
 pub mod plan;
 pub mod selection;
 

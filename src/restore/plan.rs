@@ -5,10 +5,11 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Closed, Generation, Pane, Server, Session, Snapshot, Window, plural};
+use crate::model::{Aside, Closed, Generation, Pane, Server, Session, SessionId, Snapshot, Window, plural};
 use crate::pane::what_runs;
 
 use super::approved::Approved;
+use super::foreign::believed;
 use super::selection::{Wanted, check_name, wanted};
 
 pub use super::selection::{Selection, SelectionError};
@@ -20,6 +21,8 @@ pub struct Plan {
     pub generation: Generation,
     /// When that was taken.
     pub taken_at: Timestamp,
+    /// Whether it is a state of our own, and not from a file: only then does anything but shells start unasked.
+    pub trusted: bool,
     /// What is made.
     pub steps: Vec<Step>,
     /// What is left out.
@@ -46,6 +49,9 @@ pub enum Target {
     Sharing(String),
     /// Into the session of this name, which lives. Nothing of it is touched.
     Living,
+    /// Into a session that is made in place of this one, over which a keeper was killed. If somebody has been
+    /// in that one by now, it stays and nothing is made.
+    Replacing(SessionId),
 }
 
 /// One session, or one window of it, that is not made.
@@ -108,13 +114,17 @@ pub fn plan(
 ) -> Result<Plan, SelectionError> {
     let wanted = wanted(generation, saved, selection)?;
     check_name(&wanted, live, selection)?;
-    let mut plan = Plan { generation, taken_at: saved.taken_at, steps: Vec::new(), skips: Vec::new() };
+    let mut plan = Plan::empty(generation, saved);
     for wanted in &wanted {
         let session = wanted.session;
         match (&selection.rename, living(session, saved, live)) {
             (Some(name), _) => plan.steps.push(renamed(wanted, name)),
             (None, Some(living)) if !wanted.windows.is_empty() => {
                 add_windows(&mut plan, wanted, living, same_life(saved, live));
+            }
+            (None, Some(living)) if living.group.is_none() && was_left_unfinished(living) => {
+                let target = Target::Replacing(living.id);
+                plan.steps.push(Step { session: session.clone(), target, note: String::new() });
             }
             (None, Some(_)) => plan.skip(session, SkipReason::Alive),
             (None, None) if same_life(saved, live) && !selection.by_hand => {
@@ -130,7 +140,15 @@ pub fn plan(
     if live.is_some_and(|live| live.panes().any(|(_, _, pane)| pane.marked)) {
         plan.leave_the_mark();
     }
+    if !plan.trusted {
+        plan.believe_little();
+    }
     Ok(plan)
+}
+
+/// Returns whether a keeper was killed while it made this session.
+fn was_left_unfinished(living: &Session) -> bool {
+    living.options.contains_key(super::execute::MARK)
 }
 
 fn same_life(saved: &Snapshot, live: Option<&Server>) -> bool {
@@ -262,7 +280,7 @@ impl Step {
     pub fn in_words(&self) -> String {
         let panes = self.session.windows.iter().map(|window| window.panes.len()).sum();
         let made = match &self.target {
-            Target::New => {
+            Target::New | Target::Replacing(_) => {
                 format!("{}, {}", plural(self.session.windows.len(), "window"), plural(panes, "pane"))
             }
             Target::Sharing(peer) => format!("sharing the windows of {peer}"),
@@ -283,6 +301,20 @@ impl Plan {
         windows.flat_map(|window| &mut window.panes).for_each(|pane| pane.marked = false);
     }
 
+    fn empty(generation: Generation, saved: &Snapshot) -> Self {
+        let trusted = saved.aside != Some(Aside::Imported);
+        Self { generation, taken_at: saved.taken_at, trusted, steps: Vec::new(), skips: Vec::new() }
+    }
+
+    fn believe_little(&mut self) {
+        for step in &mut self.steps {
+            let (session, left_out) = believed(&step.session);
+            step.session = session;
+            let notes = [std::mem::take(&mut step.note), left_out];
+            step.note = notes.into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join("; ");
+        }
+    }
+
     /// Returns whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
@@ -297,7 +329,7 @@ impl Plan {
             windows.flat_map(|(session, window)| window.panes.iter().map(move |p| (session, window, p)));
         let mut programs = Programs::default();
         for (session, window, pane) in panes.filter(|(.., pane)| pane.program.asks_before_start()) {
-            let runs = approved.covers(&pane.program);
+            let runs = self.trusted && approved.covers(&pane.program);
             let list = if runs { &mut programs.running } else { &mut programs.waiting };
             list.push(Started::of(session, window, pane));
         }
@@ -339,7 +371,7 @@ impl Started {
 /// Returns the generation's sessions without those that the user had closed, for a restore that nobody
 /// asked for.
 pub fn plan_unasked(generation: Generation, saved: &Snapshot, live: Option<&Server>) -> Plan {
-    let nothing = Plan { generation, taken_at: saved.taken_at, steps: Vec::new(), skips: Vec::new() };
+    let nothing = Plan::empty(generation, saved);
     match saved.closed {
         Some(Closed::LastSession | Closed::Server) => nothing,
         None => plan(generation, saved, live, &Selection::default()).unwrap_or(nothing),

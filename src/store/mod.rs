@@ -44,6 +44,7 @@ pub mod chunks;
 mod fault;
 mod files;
 mod format;
+mod known;
 mod lock;
 mod named;
 pub mod pins;

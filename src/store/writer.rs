@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::files;
 use super::format::{self, object_id};
+use super::known::{self, Known};
 use super::lock::take_lock;
 use super::retention::{Retention, retention_of};
 use super::{Entry, Store, StoreError, StoredObject, chunks, named, pins};
@@ -33,6 +34,8 @@ pub struct Writer {
     changing: Mutex<()>,
     /// Held for writing while an object is removed, so that nobody finds it there and counts on it meanwhile.
     sweeping: RwLock<()>,
+    /// Objects that are known to be whole.
+    known: Known,
 }
 
 impl Writer {
@@ -64,6 +67,7 @@ impl Writer {
             distrusted: Mutex::default(),
             changing: Mutex::default(),
             sweeping: RwLock::default(),
+            known: Known::default(),
         })
     }
 
@@ -79,11 +83,9 @@ impl Writer {
         let shelf = path.parent().unwrap_or(&self.store.dir);
         let _not_now = self.sweeping.read().unwrap_or_else(PoisonError::into_inner);
         let trusted = !locked(&self.distrusted).contains(shelf);
-        if trusted && self.store.holds(&path, bytes) {
+        if trusted && (self.known.is_same(id, &path) || self.store.holds(&path, bytes)) {
             // Its age decides when it may go, so it starts anew.
-            let young =
-                File::options().append(true).open(&path).and_then(|f| f.set_modified(SystemTime::now()));
-            if young.is_ok() {
+            if self.known.add(id, &path, bytes) {
                 return Ok(id);
             }
         }
@@ -94,7 +96,23 @@ impl Writer {
         let file = format::compress(bytes).map_err(|flaw| StoreError::Flaw { path: path.clone(), flaw })?;
         files::write_whole(&path, &file)?;
         locked(&self.unflushed).insert(shelf.to_owned());
+        self.known.add(id, &path, bytes);
         Ok(id)
+    }
+
+    /// Returns how many bytes and lines an object has; nothing of one that cannot be read.
+    pub fn size_of(&self, id: ObjectId) -> (u64, u64) {
+        if let Some(size) = self.known.size(id) {
+            return size;
+        }
+        let Ok(content) = self.store.object(id) else { return (0, 0) };
+        self.known.add(id, &self.store.object_path(id), &content);
+        known::size(&content)
+    }
+
+    /// Returns whether an object's file is there; it is not read.
+    pub fn has(&self, id: ObjectId) -> bool {
+        self.store.object_path(id).exists()
     }
 
     /// Saves a text in pieces.
@@ -222,6 +240,7 @@ impl Writer {
             let _nobody_puts = self.sweeping.write().unwrap_or_else(PoisonError::into_inner);
             if is_old(&object) {
                 files::remove(&object.path)?;
+                self.known.forget(object.id);
                 removed += 1;
             }
         }

@@ -15,6 +15,7 @@ mod program;
 mod query;
 pub mod server;
 pub(crate) mod shell;
+pub mod text;
 pub mod variables;
 pub mod version;
 

@@ -11,6 +11,7 @@ use super::program::Programs;
 use super::query::{self, Answer, PaneRow, ParseError, SessionRow};
 use super::server::{Tmux, TmuxError};
 use super::variables;
+use super::version::Version;
 
 /// Finds the order that a restored pane's process was started with.
 pub type FindStart<'a> = &'a (dyn Fn(ObjectId) -> Option<PaneStart> + Send + Sync);
@@ -37,6 +38,8 @@ pub struct Vitals {
     pub alternate: bool,
     /// Whether a restored pane still waits for somebody to press Enter.
     pub waiting: bool,
+    /// Whether its text may be kept.
+    pub keep_text: bool,
     /// Lines of history, cursor, and the second of the window's last output: equal means that
     /// nothing has been printed, as far as tmux tells cheaply.
     pub output: OutputMark,
@@ -95,7 +98,8 @@ pub async fn observe_again(
     let server_argv = proc.argv(pid).unwrap_or_default();
     let details = known.get(tmux, &id, &answer.version, sections(&answer)).await?;
     let programs = Programs { proc, find_start, server_argv };
-    Ok(Builder { programs, socket: tmux.socket(), details }.observation(id, answer))
+    let version = answer.version.clone();
+    Ok(Builder { programs, socket: tmux.socket(), details, version: &version }.observation(id, answer))
 }
 
 /// Returns the places that may have options of their own; a linked window counts once.
@@ -117,6 +121,7 @@ struct Builder<'a> {
     programs: Programs<'a>,
     socket: &'a Path,
     details: &'a Details,
+    version: &'a str,
 }
 
 impl Builder<'_> {
@@ -216,7 +221,7 @@ impl Builder<'_> {
             scrollback: seen.scrollback,
             options: self.details.panes.get(&row.id).cloned().unwrap_or_default(),
             marked: row.marked,
-            dead: dead(row),
+            dead: dead(row, self.version),
             start: seen.start,
         };
         let vitals = Vitals {
@@ -224,6 +229,7 @@ impl Builder<'_> {
             dead: row.dead,
             alternate: row.alternate,
             waiting: pane.start.is_some(),
+            keep_text: !row.scrollback_off,
             output,
         };
         (pane, vitals)
@@ -239,10 +245,17 @@ fn dissolve_groups_of_one(sessions: &mut [Session]) {
     }
 }
 
-/// tmux shows neither status nor signal of a program that it has not waited for yet.
-fn dead(row: &PaneRow) -> Option<Dead> {
-    let killed = row.exit_signal != 0;
-    row.dead.then(|| if killed { Dead::Killed(row.exit_signal) } else { Dead::Exited(row.exit_status) })
+/// Returns how a pane's program ended. Up to 3.2a tmux does not show signals, so what has no status was killed
+/// by one. Since then it shows neither only when it has missed the end, and nothing is known then: seen with
+/// 3.3a in one of 60 panes that were killed and started again.
+fn dead(row: &PaneRow, version: &str) -> Option<Dead> {
+    let shows_signals = Version::parse(version).is_none_or(|v| (v.major, v.minor) >= (3, 3));
+    match (row.dead, row.exit_signal, row.exit_status) {
+        (false, ..) => None,
+        (true, 0, Some(status)) => Some(Dead::Exited(status)),
+        (true, 0, None) => (!shows_signals).then_some(Dead::Killed(0)),
+        (true, signal, _) => Some(Dead::Killed(signal)),
+    }
 }
 
 fn lossy(bytes: &[u8]) -> String {

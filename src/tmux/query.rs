@@ -22,7 +22,7 @@ const PANE: &str = "P\t#{session_id}\t#{window_id}\t#{window_index}\t#{window_ac
     #{automatic-rename}\t#{window_zoomed_flag}\t#{window_width}\t#{window_height}\t#{window_layout}\t\
     #{window_activity}\t#{pane_id}\t#{pane_index}\t#{pane_active}\t#{pane_last}\t#{pane_pid}\t\
     #{pane_dead}\t#{pane_dead_status}\t#{pane_dead_signal}\t#{pane_marked}\t#{alternate_on}\t#{history_size}\t#{cursor_y}\t#{cursor_x}\t\
-    #{n:window_name}:#{window_name}\t#{n:pane_title}:#{pane_title}\t\
+    #{==:#{@keeper-scrollback},off}\t#{n:window_name}:#{window_name}\t#{n:pane_title}:#{pane_title}\t\
     #{n:pane_start_path}:#{pane_start_path}";
 
 /// An answer that is not what tmux prints.
@@ -75,14 +75,16 @@ pub struct PaneRow {
     pub last: bool,
     pub pid: u32,
     pub dead: bool,
-    /// 0 while it runs.
-    pub exit_status: u8,
+    /// `None` while it runs, when it was killed, and when tmux has missed its end.
+    pub exit_status: Option<u8>,
     /// 0 for none, and before 3.3 always.
     pub exit_signal: u8,
     pub marked: bool,
     pub alternate: bool,
     pub history: u64,
     pub cursor: (u64, u64),
+    /// Whether the user's option `@keeper-scrollback` is `off` for it, its window, its session or globally.
+    pub scrollback_off: bool,
     pub title: Vec<u8>,
     pub start_directory: Vec<u8>,
 }
@@ -179,6 +181,13 @@ impl<'a> Row<'a> {
         }
     }
 
+    fn optional<T: std::str::FromStr>(&mut self) -> Result<Option<T>, ParseError> {
+        match self.field()? {
+            "" => Ok(None),
+            digits => digits.parse().map(Some).map_err(|_| self.error("a number was expected")),
+        }
+    }
+
     fn flag(&mut self) -> Result<bool, ParseError> {
         Ok(self.number::<u32>()? != 0)
     }
@@ -218,12 +227,13 @@ impl<'a> Row<'a> {
             last: self.flag()?,
             pid: self.number()?,
             dead: self.flag()?,
-            exit_status: self.number()?,
+            exit_status: self.optional()?,
             exit_signal: self.number()?,
             marked: self.flag()?,
             alternate: self.flag()?,
             history: self.number()?,
             cursor: (self.number()?, self.number()?),
+            scrollback_off: self.flag()?,
             window: window.clone(),
             title: Vec::new(),
             start_directory: Vec::new(),
@@ -259,7 +269,7 @@ mod tests {
 
     const ANSWER: &str = "V\t10251\t3.3a\n\
         S\t$0\t1795253899\t1\t3:web\t0:\t4:/tmp\n\
-        P\t$0\t@0\t0\t1\t0\t1\t0\t80\t24\tb25d,80x24,0,0,0\t1795253899\t%0\t0\t1\t0\t4711\t0\t\t\t0\t0\t12\t5\t0\t4:bash\t2:vm\t4:/tmp\n";
+        P\t$0\t@0\t0\t1\t0\t1\t0\t80\t24\tb25d,80x24,0,0,0\t1795253899\t%0\t0\t1\t0\t4711\t0\t\t\t0\t0\t12\t5\t0\t0\t4:bash\t2:vm\t4:/tmp\n";
 
     #[test]
     fn an_answer_of_a_real_server() {

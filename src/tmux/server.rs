@@ -134,7 +134,16 @@ impl Tmux {
 
     /// Like [`Tmux::run`], but what was printed before a command failed counts as the answer.
     pub async fn run_partly(&self, commands: &[Command]) -> Result<Vec<u8>, TmuxError> {
-        let output = self.output(&self.arguments(commands), None).await?;
+        self.run_partly_in(commands, None).await
+    }
+
+    /// Like [`Tmux::run_partly`], from a directory.
+    pub async fn run_partly_in(
+        &self,
+        commands: &[Command],
+        directory: Option<&Path>,
+    ) -> Result<Vec<u8>, TmuxError> {
+        let output = self.output(&self.arguments(commands), directory).await?;
         if output.status_ok || !output.stdout.is_empty() {
             return Ok(output.stdout);
         }

@@ -32,7 +32,7 @@ const LONG_OPTIONS: [&str; 16] = [
 
 /// Returns whether a process is an interactive shell: a shell by name, called with nothing but options,
 /// none of which makes it run a command (`-c`, fish's `-C`) or read one from elsewhere.
-pub(super) fn is_shell(process: &Process) -> bool {
+pub(crate) fn is_shell(process: &Process) -> bool {
     let Some((name, arguments)) = process.argv.split_first() else {
         return false;
     };

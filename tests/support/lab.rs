@@ -73,11 +73,12 @@ impl Lab {
 
     /// Saves the server, kills it, founds another and restores; returns what was and what is.
     pub fn round_trip(&self, mode: StartMode) -> (Server, Server) {
-        let settled =
-            |seen: &Observation| seen.server.panes().all(|(_, _, pane)| pane.program != Program::Unknown);
+        let settled = |seen: &Observation| {
+            seen.server.panes().all(|(_, _, pane)| pane.dead.is_some() || pane.program != Program::Unknown)
+        };
         let mut saved = eventually("all panes to run", || Some(self.observe()).filter(settled)).server;
         for pane in saved.panes_mut() {
-            let text = self.runtime.block_on(capture(&self.tmux(), pane.id, false, 1000, 1000)).unwrap();
+            let text = self.runtime.block_on(capture(&self.tmux(), pane.id, 1000)).unwrap();
             pane.scrollback = self.writer.put_text(&text).unwrap();
         }
         let snapshot = snapshot(saved.clone());

@@ -74,7 +74,7 @@ impl State {
         if saved.aside.is_some() && self.guard.is_none() {
             return Some(Reason::Changed);
         }
-        if structure(&saved.server) != structure(&live.server) {
+        if structure(&saved.server) != structure(&live.server) || self.keeps_too_much(saved, live) {
             return Some(Reason::Changed);
         }
         let rested = self.output_saved_at.is_none_or(|at| now >= at + self.policy.output_interval);
@@ -94,14 +94,15 @@ impl State {
             if let Some(known) = self.texts.get(&pane.id).filter(|_| !waiting) {
                 pane.scrollback = known.scrollback.clone();
             }
-            if !self.policy.scrollback {
+            let keep = live.vitals.get(&pane.id).is_none_or(|vitals| vitals.keep_text);
+            if !self.policy.scrollback || !keep {
                 // Nor what was kept of it before that was switched off.
                 pane.scrollback = Scrollback::default();
             }
         }
         self.unsaved.clear();
         let capture = self.captures(now, live);
-        self.texts.retain(|pane, _| live.vitals.contains_key(pane));
+        self.texts.retain(|pane, _| live.vitals.get(pane).is_some_and(|vitals| vitals.keep_text));
         // What was closed in this server is past: there is work in it again.
         self.closed.take_if(|closed| *closed == live.server.id);
         self.saving = Some(live.server.id.clone());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{PaneId, Scrollback};
+use crate::model::{Pane, PaneId, Scrollback, Snapshot};
 use crate::tmux::observe::{Observation, OutputMark};
 
 use super::super::action::Capture;
@@ -10,7 +10,7 @@ use super::super::changes::has_printed;
 use super::super::event::Saved;
 use super::State;
 
-/// How many panes are read for one save: each costs the server up to 9 ms, in which nobody can type.
+/// How many panes are read for one save, so that its state is not old when it is written.
 const CAPTURES_MAX: usize = 16;
 
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ impl State {
 
     pub(super) fn never_read(&self, live: &Observation, pane: PaneId) -> bool {
         self.policy.scrollback
-            && live.vitals.get(&pane).is_some_and(|vitals| !vitals.waiting)
+            && live.vitals.get(&pane).is_some_and(|vitals| vitals.keep_text && !vitals.waiting)
             && !self.texts.contains_key(&pane)
     }
 
@@ -56,10 +56,10 @@ impl State {
         let mut due: Vec<(Option<Duration>, Capture)> = live
             .vitals
             .iter()
-            .filter(|(_, vitals)| !vitals.waiting)
+            .filter(|(_, vitals)| vitals.keep_text && !vitals.waiting)
             .filter_map(|(pane, vitals)| {
                 let known = self.texts.get(pane);
-                let capture = Capture { pane: *pane, alternate: vitals.alternate, mark: vitals.output };
+                let capture = Capture { pane: *pane, mark: vitals.output };
                 known
                     .is_none_or(|known| {
                         has_printed(known.mark, now.saturating_sub(known.read_at), vitals.output)
@@ -69,6 +69,13 @@ impl State {
             .collect();
         due.sort_by_key(|(read_at, capture)| (*read_at, capture.pane));
         due.into_iter().take(CAPTURES_MAX).map(|(_, capture)| capture).collect()
+    }
+
+    /// Returns whether a text was saved that may not be kept any more.
+    pub(super) fn keeps_too_much(&self, saved: &Snapshot, live: &Observation) -> bool {
+        let kept = |pane: &Pane| pane.scrollback != Scrollback::default();
+        let spared = |pane: &Pane| live.vitals.get(&pane.id).is_some_and(|vitals| !vitals.keep_text);
+        saved.server.panes().any(|(_, _, pane)| kept(pane) && spared(pane))
     }
 
     pub(super) fn learn_texts(&mut self, now: Duration, saved: &Saved) {

@@ -7,7 +7,7 @@ use super::{Run, StepError};
 
 impl Run<'_> {
     /// Makes the windows behind the user's back: the current window stays the current one.
-    pub(super) async fn into_living(&mut self, session: &Session) -> Result<(), StepError> {
+    pub(super) async fn add_to_living(&mut self, session: &Session) -> Result<(), StepError> {
         let id = self.session_id(&session.name).await?;
         let mut failed = Vec::new();
         for window in &session.windows {

@@ -53,6 +53,7 @@ impl Run<'_> {
     /// Gives a new session what its panes have from the start: the environment, and how much they remember.
     /// Windows keep their indexes meanwhile, whatever is killed.
     pub(super) async fn prepare_session(&mut self, id: SessionId, session: &Session) {
+        self.made_sessions.insert(id);
         let set = || Command::new("set-option").flag("-t", id);
         let mut commands = vec![set().arg(MARK).arg("1"), set().arg("renumber-windows").arg("off")];
         let limit = session.options.get(EARLY).map(|limit| set().arg(EARLY).arg(limit.as_os_str()));

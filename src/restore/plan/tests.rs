@@ -18,6 +18,7 @@ fn told(plan: &Plan) -> String {
     let steps = plan.steps.iter().map(|step| match &step.target {
         Target::Sharing(peer) => format!("make {} like {peer}", step.session.name),
         Target::New => format!("make {}", step.session.name),
+        Target::Replacing(id) => format!("make {} for {id}", step.session.name),
         Target::Living => format!("add to {}", step.session.name),
     });
     let skips = plan.skips.iter().map(|skip| format!("skip {}: {:?}", skip.session, skip.why));
@@ -225,13 +226,17 @@ fn told_fully(plan: &Plan) -> String {
     steps.chain(skips).map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join(", ")
 }
 
+/// A title, the life of the living server, its windows, what is asked for, and the plan.
+type WindowCase =
+    (&'static str, u32, &'static [(u32, u32, &'static str)], &'static [&'static str], &'static str);
+
 #[test]
 fn a_window_comes_to_the_session_that_lives_at_its_index_or_the_next_free_one() {
-    let only_edit: &[_] = &[(10, 0, "edit")];
-    let other_at_2: &[_] = &[(10, 0, "edit"), (20, 2, "new"), (21, 3, "newer")];
-    let all: &[_] = &[(10, 0, "edit"), (11, 7, "logs"), (12, 5, "build")];
-    let restored: &[_] = &[(0, 0, "edit"), (1, 2, "new"), (2, 3, "logs")];
-    let cases: [(&str, u32, &[(u32, u32, &str)], &[&str], &str); 8] = [
+    let only_edit: &'static [_] = &[(10, 0, "edit")];
+    let other_at_2: &'static [_] = &[(10, 0, "edit"), (20, 2, "new"), (21, 3, "newer")];
+    let all: &'static [_] = &[(10, 0, "edit"), (11, 7, "logs"), (12, 5, "build")];
+    let restored: &'static [_] = &[(0, 0, "edit"), (1, 2, "new"), (2, 3, "logs")];
+    let cases: [WindowCase; 8] = [
         ("its index is free", 1, only_edit, &["logs"], "Living web [2logs] window 2 \"logs\""),
         (
             "taken",

@@ -308,6 +308,12 @@ proptest! {
         prop_assert!(import::read(&packed[..], |_| Ok(())).is_err());
     }
 
+}
+
+proptest! {
+    // Each case makes a store, and waits for the disk.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn a_damaged_archive_is_read_as_it_was_or_not_at_all(
         at in any::<prop::sample::Index>(),

@@ -21,7 +21,7 @@ const POLICY: Policy =
 /// Returns what a look at a server sees; every pane has printed `printed` lines.
 fn observation(server: Server, printed: u64) -> Arc<Observation> {
     let output = OutputMark { history: printed, cursor: (0, 0), activity: 0 };
-    let vitals = Vitals { pid: 0, dead: false, alternate: false, waiting: false, output };
+    let vitals = Vitals { pid: 0, dead: false, alternate: false, waiting: false, keep_text: true, output };
     let vitals = server.panes().map(|(_, _, pane)| (pane.id, vitals)).collect();
     Arc::new(Observation { server, vitals, attached: HashMap::new() })
 }
