@@ -19,7 +19,7 @@ mod support;
 
 use std::fmt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use agent_keeper::store::{Store, Writer};
@@ -102,10 +102,13 @@ fn power_cuts() {
     eprintln!("snapshots: {}", spread_of(|found| found.age));
     eprintln!("last change shown: {}", spread_of(|found| found.change));
     eprintln!("oldest text: {}", spread_of(|found| found.text));
+    let unread = keeper.log().lines().filter(|line| line.contains("a text was not read")).count();
+    eprintln!("{unread} times a text could not be read");
     let late: Vec<i64> = all.iter().map(|found| found.age).filter(is_late).collect();
     assert!(late.is_empty(), "older than {age_max} ms: {late:?}");
     keeper.stop_daemon("KILL");
     keeper.tmux.kill_server_hard();
+    unmount(&keeper.path("state"));
     comes_back(revived);
 }
 
@@ -130,10 +133,14 @@ fn cut_and_revive(keeper: &Keeper, disk: &Disk, revived: &Keeper, number: u64, c
     found
 }
 
-/// Makes mounts that nobody else sees and that end with this thread and what it starts.
+/// Makes mounts that nobody else sees, and that go a little later than this process, however it ends: a disk
+/// that was unmounted by the end of the very process that serves it would wait for that process for ever.
 fn own_mounts() {
     unshare(CloneFlags::CLONE_NEWNS).expect("only root can mount");
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    let holder = Command::new("sh").args(["-c", "cat; sleep 5"]).stdin(Stdio::piped()).spawn().unwrap();
+    // Its input ends with us.
+    std::mem::forget(holder);
 }
 
 fn run(program: &str, words: &[&str], paths: &[&Path]) {
@@ -198,8 +205,16 @@ fn revive(revived: &Keeper, cut: &Cut) -> Found {
 
 /// Unmounts what a cut has left. The file system is sound too, or the cut was none that a disk can have.
 fn put_away(revived: &Keeper) {
-    run("umount", &[], &[&revived.path("state")]);
+    unmount(&revived.path("state"));
     run("e2fsck", &["-f", "-n"], &[&revived.path("image")]);
+}
+
+/// Unmounts as soon as nothing is open there. A process that the load is just starting holds for a moment what this
+/// one has open.
+fn unmount(place: &Path) {
+    wait("an end of all use", || {
+        Command::new("umount").arg("-q").arg(place).status().ok()?.success().then_some(())
+    });
 }
 
 /// Returns the last time that a pane told, in seconds since 1970.
