@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::config::{self, ConfigError};
 use crate::dbus::serve::ServeError;
+use crate::drill::scheduled;
 use crate::environment;
 use crate::keeper::{self, Startup, StartupError};
 use crate::logind::{LINGER_DIR, Linger, Logind};
@@ -80,6 +81,14 @@ enum Helper {
     /// Print the environment
     #[command(hide = true)]
     Environment,
+    /// Hold a drill
+    #[command(hide = true)]
+    Drill {
+        /// The store whose newest snapshot is drilled
+        state: PathBuf,
+        /// The tmux program
+        tmux: PathBuf,
+    },
 }
 
 /// Why the daemon did not start, or ended.
@@ -137,19 +146,22 @@ pub fn main() -> ExitCode {
 
 impl Helper {
     fn run(self) -> ExitCode {
-        let result: std::io::Result<Option<Infallible>> = match self {
+        let result: anyhow::Result<Option<Infallible>> = match self {
             Helper::Pane { object, state, level, run } => {
-                pane::run(&object, &state, Level { number: level, run }).map(Some)
+                pane::run(&object, &state, Level { number: level, run }).map(Some).map_err(Into::into)
             }
             Helper::Found { umask, tmux, arguments } => {
-                found::become_server(&umask, tmux, arguments).map(Some)
+                found::become_server(&umask, tmux, arguments).map(Some).map_err(Into::into)
             }
-            Helper::Environment => environment::report(&mut std::io::stdout().lock()).map(|()| None),
+            Helper::Environment => {
+                environment::report(&mut std::io::stdout().lock()).map(|()| None).map_err(Into::into)
+            }
+            Helper::Drill { state, tmux } => scheduled::run(&state, tmux).map(|()| None),
         };
         match result {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => {
-                anstream::eprintln!("agent-keeper: {error}");
+                anstream::eprintln!("agent-keeper: {error:#}");
                 ExitCode::FAILURE
             }
         }

@@ -54,10 +54,10 @@ fn with_something_closed() -> (Keeper, String, String) {
     keeper.start_watching();
     let tmux = &keeper.tmux;
     tmux.run(&["new-session", "-d", "-s", "web", "-n", "edit", "-c", "/usr"]);
-    tmux.run(&["new-window", "-d", "-t", "web:3", "-n", "logs", "-c", "/tmp", "tail", "-f", "/dev/null"]);
+    tmux.run(&["new-window", "-d", "-t", "web:3", "-n", "logs", "-c", "/tmp", "sleep", "100000"]);
     tmux.run(&["new-session", "-d", "-s", "api", "-n", "main"]);
     let all =
-        keeper.saved("all", |snapshot| windows(snapshot) == 3 && snapshot.to_string().contains("/dev/null"));
+        keeper.saved("all", |snapshot| windows(snapshot) == 3 && snapshot.to_string().contains("100000"));
     tmux.run(&["kill-window", "-t", "web:3"]);
     tmux.run(&["kill-session", "-t", "api"]);
     tmux.run(&["new-window", "-d", "-t", "web:3", "-n", "other"]);
@@ -77,7 +77,7 @@ fn complaint_23_one_window_of_one_moment_comes_into_a_server_that_stays_as_it_is
     let note = "window 3 \"logs\" as window 4, because 3 is taken";
     ctl(&keeper, &[&line[..], &["--dry-run"]].concat(), 0, &[&number, &format!("restore web: adds {note}")]);
     assert_eq!(places(&keeper), ["web:0 edit", "web:3 other"], "a dry run does nothing");
-    ctl(&keeper, &line, 0, &[&format!("restored web: {note}"), "waits for Enter: tail -f /dev/null"]);
+    ctl(&keeper, &line, 0, &[&format!("restored web: {note}"), "waits for Enter: sleep 100000"]);
     assert_eq!(places(&keeper), ["web:0 edit", "web:3 other", "web:4 logs"]);
     assert_eq!(keeper.tmux.run(&["display-message", "-p", "-t", "web:4", "#{pane_current_path}"]), "/tmp");
     // The same once more, by number, by session and name: it is there.
@@ -147,7 +147,7 @@ fn complaint_23_a_moment_is_a_snapshot_for_every_command() {
 fn what_is_different_is_told_in_words() {
     let (keeper, number, taken_at) = with_something_closed();
     let closed = [
-        "web: window 3 \"logs\" closed (1 pane: tail -f /dev/null)",
+        "web: window 3 \"logs\" closed (1 pane: sleep 100000)",
         "web: window 3 \"other\" new (1 pane: bash)",
         "api: closed (1 window, 1 pane)",
     ];

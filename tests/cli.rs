@@ -130,6 +130,8 @@ fn damaged_and_newer_snapshots_are_named_passed_over_and_left_alone() {
         let said = ctl(&keeper, line, 0, &["passed over: ", named[0], named[8]]);
         assert!(!said.out.contains("passed over"));
     }
+    // The drill of the good one is remembered, and nothing else is written.
+    fs::remove_file(keeper.store_dir().join("proven.json")).unwrap();
     assert_eq!(files(&keeper.store_dir()), before);
 
     keeper.start_daemon();
@@ -395,7 +397,9 @@ fn daemon_and_keeperctl_use_the_socket_that_a_login_uses() {
     keeper.saved_sessions(&["plain"]);
     assert_eq!(keeper.ctl_json(&["status"])["server"]["socket"], socket.to_str().unwrap());
     assert_eq!(keeper.ctl_json(&["restore", "-n"])["sessions"][0]["result"], "skipped");
-    ctl(&keeper, &["doctor"], 0, &["a tmux server runs: pid"]);
+    ctl(&keeper, &["doctor"], 3, &["a restore has been proven: never", "keeperctl drill"]);
+    ctl(&keeper, &["drill"], 0, &["100 %"]);
+    ctl(&keeper, &["doctor"], 0, &["a tmux server runs: pid", "a restore has been proven: today"]);
 }
 
 // ── restoring ──
@@ -484,6 +488,52 @@ fn a_dry_run_says_what_the_restore_then_does_and_changes_nothing() {
 }
 
 #[test]
+fn global_options_that_differ_are_told_and_not_changed() {
+    let mut keeper = Keeper::prepare_quick();
+    keeper.start_watching();
+    keeper.tmux.run(&["set-option", "-g", "history-limit", "50000"]);
+    keeper.tmux.run(&["set-option", "-g", "@note", "a\u{1b}[31m b"]);
+    keeper.tmux.run(&["new-session", "-d", "-s", "web"]);
+    keeper.saved("the options", |snapshot| {
+        session_names(snapshot) == ["web"]
+            && snapshot["server"]["globals"]["session"]["history-limit"] == "50000"
+    });
+    keeper.tmux.kill_server_hard();
+    until("the session to be back", || keeper.state() == "watching" && keeper.tmux.sessions() == ["web"]);
+    // What came back unasked is in the log, by name only.
+    let told = "global options are not as they were generation=";
+    until("a line in the log", || {
+        let log = keeper.log();
+        log.lines()
+            .any(|line| line.contains(told) && line.contains("\"history-limit\"") && !line.contains("50000"))
+    });
+    keeper.tmux.run(&["new-session", "-d", "-s", "other"]);
+    keeper.tmux.run(&["kill-session", "-t", "web"]);
+    let list = keeper.generations();
+    let old = list.iter().find(|one| {
+        let shown = keeper.ctl_json(&["snapshot", "show", &one["generation"].to_string()]);
+        session_names(&shown["snapshot"]) == ["web"]
+            && shown["snapshot"]["server"]["globals"]["session"]["history-limit"] == "50000"
+    });
+    let number = old.unwrap()["generation"].to_string();
+    let value = "history-limit was 50000, is 2000";
+    let would = "2 global options are not as they were and would not be changed: @note was a";
+    ctl(&keeper, &["restore", &number, "-n"], 0, &[would, value]);
+    let did = "2 global options are not as they were and were not changed: @note was a";
+    ctl(&keeper, &["restore", &number], 0, &["restored web", did, value]);
+    assert_eq!(keeper.tmux.run(&["show-options", "-g", "-v", "history-limit"]), "2000");
+    ctl(&keeper, &["snapshot", "diff", &number, "now"], 0, &["option history-limit 50000 → 2000"]);
+    keeper.tmux.run(&["set-option", "-g", "-u", "@note"]);
+    let document = json(&ctl(&keeper, &["restore", &number, "--json"], 0, &[]));
+    let limit = document["globals"].as_array().unwrap().iter().find(|one| one["option"] == "history-limit");
+    let limit = limit.unwrap();
+    assert_eq!(
+        (&limit["scope"], &limit["was"], &limit["is"]),
+        (&"session".into(), &"50000".into(), &"2000".into())
+    );
+}
+
+#[test]
 fn what_was_closed_is_found_by_its_name_in_an_older_snapshot() {
     let keeper = Keeper::start();
     keeper.tmux.run(&["new-session", "-d", "-s", "stays"]);
@@ -568,6 +618,8 @@ fn what_is_printed_is_json_for_programs_and_plain_narrow_text_for_people() {
         snapshot["server"]["sessions"][0]["windows"].as_array().unwrap().len() == 2
     });
     let lines: [&[&str]; 12] = [
+        &["drill"],
+        &["drill", "--sample"],
         &["status"],
         &["doctor"],
         &["doctor", "--list"],
@@ -576,8 +628,6 @@ fn what_is_printed_is_json_for_programs_and_plain_narrow_text_for_people() {
         &["snapshot", "take"],
         &["restore"],
         &["restore", "--dry-run"],
-        &["drill"],
-        &["drill", "--sample"],
         &["setup", "--dry-run"],
         &["uninstall", "--dry-run"],
     ];

@@ -162,6 +162,11 @@ change.
 After a reboot, a power cut or the death of the server, what was lost comes back.
 What its user closed does not.
 .PP
+Once a week it proves that: it restores the newest snapshot on a throw\-away server with stubs in place of the programs, compares
+all with what was saved, and remembers the result for keeperctl status and keeperctl doctor.
+That runs with the lowest priority and touches nothing of yours; see drill.every in
+.BR agent\-keeper.toml (5).
+.PP
 Stopping, restarting or killing agent\-keeper never touches the server.
 .SH SIGNALS
 .TP
@@ -200,7 +205,7 @@ Configuration, see
 ~/.local/state/agent\-keeper/
 Snapshots.
 They hold what was on your screens: the folder is open to you only.
-A file pins/NUMBER in it keeps that snapshot.
+A file pins/NUMBER in it keeps that snapshot, and proven.json remembers the last drill.
 .TP
 $XDG_RUNTIME_DIR/agent\-keeper/bus
 The socket on which keeperctl reaches the daemon; the same interface is on the user bus as org.agentkeeper.Keeper1.

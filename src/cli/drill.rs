@@ -1,13 +1,17 @@
 //! `keeperctl drill`: prove that what is saved can be restored.
 
+use futures_util::future;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::drill::{Drill, Drillmaster, sample};
-use crate::model::{Generation, Snapshot, describe_counts};
-use crate::restore::execute::Outcome;
+use crate::cause::in_words;
+use crate::drill::proof::{By, Proof, Record};
+use crate::drill::{Drill, Drillmaster, sample, stage};
+use crate::model::{Generation, Snapshot, describe_counts, plural};
+use crate::restore::compare::Difference;
 use crate::store::{Store, Writer};
 
-use super::output::{BAD, GOOD, note, paragraph, print, print_json, printable, styled};
+use super::output::{BAD, DOUBT, GOOD, note, paragraph, print, print_json, printable, styled};
 use super::snapshot::{Which, newest};
 use super::{CliError, Context, Exit};
 
@@ -30,7 +34,12 @@ struct Document {
     score: usize,
     fields: usize,
     differences: Vec<Row>,
+    /// Texts that cannot be read, and sessions that did not come back whole.
     problems: Vec<String>,
+    /// What does not lower the score.
+    notes: Vec<String>,
+    /// The version of tmux.
+    tmux: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,9 +57,25 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     let tmux = context.usable_tmux().await?;
     let master = Drillmaster { tmux_program: tmux.program().to_owned(), login: &login, program: &program };
     let (generation, snapshot, store) = subject(context, arguments)?;
+    let number = generation.unwrap_or(0);
     let drill =
-        master.hold(generation.unwrap_or(0), &snapshot, &store.store).await.map_err(CliError::failed)?;
+        master.hold(number, &snapshot, &store.store, interrupted()).await.map_err(CliError::failed)?;
+    // Without a session nothing is proven.
+    if let Some(generation) = generation.filter(|_| drill.comparison.fields > 0) {
+        let proof = Proof::of(generation, &snapshot, &drill, By::Hand);
+        if let Err(error) = Record::add(&context.places.state, proof) {
+            note(&format!("this drill cannot be remembered: {}", in_words(error)));
+        }
+    }
     report(context, generation, &snapshot, drill)
+}
+
+/// Returns when somebody wants us to end: the throw-away server has to end first.
+async fn interrupted() {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let signals = kinds.into_iter().filter_map(|kind| signal(kind).ok());
+    let each = signals.map(|mut signal| Box::pin(async move { signal.recv().await }));
+    future::select_all(each).await;
 }
 
 /// A store, and the directory that it lives in if that is ours to remove.
@@ -74,7 +99,7 @@ fn subject(
         }
         note("no snapshot has been taken yet; this drill uses a built-in sample");
     }
-    let dir = tempfile::Builder::new().prefix("agent-keeper-sample-").tempdir()?;
+    let dir = stage::own_dir()?;
     let writer = Writer::open(dir.path().join("state"))?;
     let snapshot = sample(&writer)?;
     Ok((None, snapshot, Subject { store: writer.store().clone(), _dir: Some(dir) }))
@@ -86,47 +111,87 @@ fn report(
     snapshot: &Snapshot,
     drill: Drill,
 ) -> Result<Exit, CliError> {
-    let problems: Vec<String> = drill.unread.iter().cloned().chain(failures(&drill)).collect();
-    let score = drill.comparison.score();
-    let perfect = score == 100 && problems.is_empty();
+    let perfect = drill.perfect();
     if context.json {
+        let problems = drill.problems();
+        let score = drill.comparison.score();
+        let fields = drill.comparison.fields;
         let differences = drill.comparison.differences.into_iter().map(|difference| Row {
             place: difference.place,
             field: difference.field,
             saved: difference.saved,
             found: difference.found,
         });
-        let fields = drill.comparison.fields;
         let differences = differences.collect();
-        print_json("keeperctl.drill/1", Document { generation, score, fields, differences, problems })?;
+        let (notes, tmux) = (drill.notes, drill.tmux_version);
+        let document = Document { generation, score, fields, differences, problems, notes, tmux };
+        print_json("keeperctl.drill/1", document)?;
     } else {
-        print(&text(generation, snapshot, &drill, &problems))?;
+        print(&text(generation, snapshot, &drill))?;
     }
     Ok(if perfect { Exit::Done } else { Exit::Partly })
 }
 
-fn failures(drill: &Drill) -> impl Iterator<Item = String> + '_ {
-    drill.report.sessions.iter().filter_map(|(session, outcome)| match outcome {
-        Outcome::Restored => None,
-        Outcome::Partly(problems) => Some(format!("{session}: {}", problems.join("; "))),
-        Outcome::Failed(why) => Some(format!("{session}: {why}")),
-    })
-}
-
-fn text(generation: Option<Generation>, snapshot: &Snapshot, drill: &Drill, problems: &[String]) -> String {
+fn text(generation: Option<Generation>, snapshot: &Snapshot, drill: &Drill) -> String {
     let subject =
         generation.map_or_else(|| "the sample".to_owned(), |generation| format!("snapshot {generation}"));
     let counts = describe_counts(snapshot.server.counts());
     let mut out = format!("restored {subject} ({counts}) on a throw-away server\n");
-    let differences = drill.comparison.differences.iter().map(|difference| {
-        let (place, field) = (&difference.place, &difference.field);
-        format!("{place} {field}: {} became {}", difference.saved, difference.found)
-    });
-    for line in problems.iter().cloned().chain(differences) {
-        out.push_str(&paragraph(&format!("  {} ", styled(BAD, "✘")), 4, &printable(&line)));
+    let differences = &drill.comparison.differences;
+    let bad = drill.problems().into_iter().chain(in_sentences(differences)).map(|line| (BAD, "✘", line));
+    let notes = drill.notes.iter().map(|line| (DOUBT, "!", line.clone()));
+    for (style, mark, line) in bad.chain(notes) {
+        out.push_str(&paragraph(&format!("  {} ", styled(style, mark)), 4, &printable(&line)));
     }
-    let score = drill.comparison.score();
-    let style = if score == 100 && problems.is_empty() { GOOD } else { BAD };
-    out.push_str(&format!("{} of {} fields\n", styled(style, format!("{score} %")), drill.comparison.fields));
+    let style = if drill.perfect() { GOOD } else { BAD };
+    let score = styled(style, format!("{} %", drill.comparison.score()));
+    let lost = match differences.len() {
+        0 => String::new(),
+        some => format!("; {some} would be lost or different"),
+    };
+    out.push_str(&format!("{score} of {}{lost}\n", plural(drill.comparison.fields, "field")));
     out
+}
+
+/// Says each difference, and only once that something is missing with all that belongs to it.
+fn in_sentences(differences: &[Difference]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for Difference { place, field, saved, found } in differences {
+        lines.push(match (saved.as_str(), found.as_str()) {
+            ("there", "missing") => format!("{place}: the {field} would be missing"),
+            ("missing", "there") => format!("{place}: a {field} that was not saved would be there"),
+            _ => format!("{place} {field}: {saved} became {found}"),
+        });
+    }
+    lines.dedup();
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_once() {
+        let difference = |place: &str, field: &str, saved: &str, found: &str| Difference {
+            place: place.to_owned(),
+            field: field.to_owned(),
+            saved: saved.to_owned(),
+            found: found.to_owned(),
+        };
+        let differences = [
+            difference("web:1", "window", "there", "missing"),
+            difference("web:1", "window", "there", "missing"),
+            difference("web:2", "window", "missing", "there"),
+            difference("web:0.0", "text", "9 lines", "8 lines"),
+        ];
+        assert_eq!(
+            in_sentences(&differences),
+            [
+                "web:1: the window would be missing",
+                "web:2: a window that was not saved would be there",
+                "web:0.0 text: 9 lines became 8 lines"
+            ]
+        );
+    }
 }

@@ -8,6 +8,7 @@ use zbus::Variant;
 use crate::model::{Generation, PaneId, Server, Snapshot};
 use crate::proc::Proc;
 use crate::restore::approved::Approved;
+use crate::restore::globals::{GlobalDifference, differing, sentence};
 use crate::restore::plan::{Plan, Programs, Selection, SelectionError, Started, plan};
 use crate::restore::selection::is_held;
 use crate::similar::nearest;
@@ -66,6 +67,16 @@ struct Document {
     sessions: Vec<Row>,
     /// Panes whose text cannot be read whole.
     lost: Vec<String>,
+    /// Global options that are not as they were. They are not changed.
+    globals: Vec<GlobalDifference>,
+}
+
+/// What a restore does not bring back, besides what its rows say.
+struct Missing {
+    /// Panes whose text cannot be read whole.
+    texts: Vec<String>,
+    /// Global options that are not as they were.
+    globals: Vec<GlobalDifference>,
 }
 
 /// Brings back.
@@ -87,7 +98,14 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
         true => planned(&plan, &approved),
         false => carry_out(context, &plan, &selection, &approved).await?,
     };
-    report(context, generation, arguments, rows, lost_texts(context, &plan, &snapshot)?)
+    // Where there was no server, the keeper has started one.
+    let living = match live {
+        None if !arguments.dry_run => live_server(context).await?,
+        live => live,
+    };
+    let globals = living.map_or_else(Vec::new, |living| differing(&snapshot.server, &living));
+    let missing = Missing { texts: lost_texts(context, &plan, &snapshot)?, globals };
+    report(context, generation, arguments, rows, missing)
 }
 
 /// Returns the panes of the plan whose text is damaged in the store. They come back without it.
@@ -218,9 +236,10 @@ fn report(
     generation: Generation,
     arguments: &Arguments,
     rows: Vec<Row>,
-    lost: Vec<String>,
+    missing: Missing,
 ) -> Result<Exit, CliError> {
     let dry_run = arguments.dry_run;
+    let Missing { texts: lost, globals } = missing;
     let by_name = !arguments.sessions.is_empty() || !arguments.windows.is_empty();
     let exit = match exit(&rows, by_name) {
         Exit::Done if !lost.is_empty() => Exit::Partly,
@@ -230,9 +249,12 @@ fn report(
         note(&printable(&format!("the text of these panes is damaged and not whole: {}", lost.join(", "))));
         note("  what is damaged, and which snapshot is whole: keeperctl snapshot verify");
     }
+    if let Some(sentence) = sentence(&globals, dry_run) {
+        note(&printable(&sentence));
+    }
     let idle = rows.iter().all(|row| row.result == "skipped");
     if context.json {
-        print_json("keeperctl.restore/1", Document { generation, dry_run, sessions: rows, lost })?;
+        print_json("keeperctl.restore/1", Document { generation, dry_run, sessions: rows, lost, globals })?;
     } else {
         let title = if dry_run { "would restore from" } else { "restore from" };
         let mut out = format!("{title} snapshot {generation}\n");

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cause::in_words;
 use crate::dbus::client::{self, Keeper1Proxy};
+use crate::drill::proof::{Proof, Record};
 use crate::logind::{LINGER_DIR, Linger, Logind};
 use crate::model::{Server, describe_counts};
 use crate::proc::Proc;
@@ -13,7 +14,7 @@ use crate::systemd::placement::Placement;
 use crate::tmux::observe::{Observation, observe};
 
 use super::output::{
-    BAD, DIM, DOUBT, GOOD, ago, fit, note, pad, paragraph, print, print_json, styled, width,
+    BAD, DIM, DOUBT, GOOD, ago, fit, note, pad, paragraph, print, print_json, printable, styled, width,
 };
 use super::tree::{Marks, draw};
 use super::{CliError, Context, Exit};
@@ -49,6 +50,8 @@ struct Document<'a> {
     linger: Option<bool>,
     server: Option<&'a ServerStatus>,
     sessions: Option<&'a [crate::model::Session]>,
+    /// The last drill, and the last one in which all came back.
+    proven: Option<&'a Record>,
 }
 
 /// Shows everything.
@@ -66,15 +69,21 @@ pub async fn run(context: &Context) -> Result<Exit, CliError> {
         Ok(_) => observe(&tmux, &proc, &start).await.map_err(in_words),
         Err(error) => Err(in_words(error)),
     };
+    let proven = Record::read(&context.places.state);
     let server = seen.as_ref().ok().map(|seen| server_status(&seen.server, &proc));
     if context.json {
         let sessions = seen.as_ref().ok().map(|seen| seen.server.sessions.as_slice());
-        let document = Document { keeper: keeper.as_ref(), linger, server: server.as_ref(), sessions };
+        let (keeper, server, proven) = (keeper.as_ref(), server.as_ref(), proven.as_ref());
+        let document = Document { keeper, linger, server, sessions, proven };
         print_json("keeperctl.status/1", document)?;
     } else {
         let mut out = keeper_lines(keeper.as_ref(), linger);
         if let Err(error) = &store {
             out.push_str(&said("store", BAD, &format!("{:#}", error.source)));
+        }
+        let saved = store.as_ref().is_ok_and(|store| store.numbers().is_ok_and(|all| !all.is_empty()));
+        if saved || proven.is_some() {
+            out.push_str(&proven_lines(proven.as_ref()));
         }
         match (&seen, &server) {
             (Ok(seen), Some(server)) => out.push_str(&server_lines(seen, server)),
@@ -149,6 +158,29 @@ fn keeper_lines(keeper: Option<&KeeperStatus>, linger: Option<bool>) -> String {
         None => out.push_str(&format!("linger   {}\n", styled(DIM, "no logind here"))),
     }
     out
+}
+
+/// What the last drill showed; where it was not all well, also which one was the last that was.
+fn proven_lines(record: Option<&Record>) -> String {
+    let Some(record) = record else {
+        return said("drill", DOUBT, "last proven restore: never; prove one: keeperctl drill");
+    };
+    let held = |proof: &Proof| {
+        let age = ago(Timestamp::now().as_second() - proof.held_at.as_second());
+        let generation =
+            proof.generation.map_or_else(|| "none".to_owned(), |number| format!("snapshot {number}"));
+        format!("{generation}, {age} ago, {} %", proof.score)
+    };
+    let proven = match &record.perfect {
+        Some(perfect) => format!("last proven restore: {}", held(perfect)),
+        None => "last proven restore: never".to_owned(),
+    };
+    if record.last.perfect() {
+        return said("drill", Style::new(), &proven);
+    }
+    let why = record.last.problem.as_deref().map_or_else(String::new, |why| format!(": {}", printable(why)));
+    let last = said("drill", BAD, &format!("last drill: {}{why}", held(&record.last)));
+    format!("{last}{}", said("", Style::new(), &format!("{proven}; see: keeperctl drill")))
 }
 
 /// A line of its own, or several, behind a word.

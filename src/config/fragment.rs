@@ -7,6 +7,8 @@ use bytesize::ByteSize;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use super::every::Every;
+
 /// The content of one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,9 @@ pub struct Fragment {
     /// `[session."PATTERN"]`, by pattern.
     #[serde(default)]
     pub session: BTreeMap<String, SessionFragment>,
+    /// `[drill]`
+    #[serde(default)]
+    pub drill: DrillFragment,
 }
 
 /// `[tmux]`
@@ -65,6 +70,14 @@ pub struct RestoreFragment {
     pub approved: Option<Vec<String>>,
 }
 
+/// `[drill]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillFragment {
+    /// Time between two drills that nobody asked for.
+    pub every: Option<Every>,
+}
+
 /// `[session."PATTERN"]`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,7 +100,7 @@ pub struct Key {
 }
 
 /// Every key there is.
-pub const KEYS: [Key; 12] = [
+pub const KEYS: [Key; 13] = [
     Key {
         table: "tmux",
         name: "program",
@@ -160,6 +173,14 @@ pub const KEYS: [Key; 12] = [
             default; [] approves nothing.",
     },
     Key {
+        table: "drill",
+        name: "every",
+        default: "\"7d\"",
+        meaning: "Time between two drills that the keeper holds by itself, with the lowest priority, 1h to 365d; \
+            \"off\" or false switches them off. After an upgrade of tmux or agent-keeper one is held within minutes, \
+            and after one that failed the next comes a day later.",
+    },
+    Key {
         table: "session.\"PATTERN\"",
         name: "scrollback",
         default: "(none)",
@@ -193,6 +214,7 @@ impl Fragment {
                 approved: self.restore.approved.or(weaker.restore.approved),
             },
             session: merged(self.session, weaker.session),
+            drill: DrillFragment { every: self.drill.every.or(weaker.drill.every) },
         }
     }
 }

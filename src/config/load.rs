@@ -159,7 +159,7 @@ mod tests {
             ),
             (
                 "[snapshots]\n",
-                "DIR/config.toml:1:2: unknown field `snapshots`, expected one of `tmux`, `snapshot`, `restore`, `session`; did you mean snapshot?",
+                "DIR/config.toml:1:2: unknown field `snapshots`, expected one of `tmux`, `snapshot`, `restore`, `session`, `drill`; did you mean snapshot?",
             ),
             (
                 "[restore]\nfuond = true\n",
@@ -167,7 +167,7 @@ mod tests {
             ),
             (
                 "intervall = 3\n",
-                "DIR/config.toml:1:1: unknown field `intervall`, expected one of `tmux`, `snapshot`, `restore`, `session`; did you mean snapshot.interval?",
+                "DIR/config.toml:1:1: unknown field `intervall`, expected one of `tmux`, `snapshot`, `restore`, `session`, `drill`; did you mean snapshot.interval?",
             ),
             (
                 "[snapshot]\ninterval = 5\n",
@@ -196,6 +196,14 @@ mod tests {
             (
                 "[session.\"a*\"]\nscrolback = false\n",
                 "DIR/config.toml:2:1: unknown field `scrolback`, expected `scrollback`; did you mean scrollback?",
+            ),
+            (
+                "[drill]\nevery = \"often\"\n",
+                "DIR/config.toml:2:9: expected a time such as \"7d\" or \"2 weeks\", or \"off\"",
+            ),
+            (
+                "[drill]\nevery = \"5min\"\n",
+                "in the configuration below DIR: drill.every must be 1h to 365d, or \"off\", not 5m",
             ),
             (
                 "[tmux]\nsocket_name = \"a/b\"\n",

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use crate::restore::approved::Approved;
 
-use super::{Fragment, Sessions};
+use super::{Every, Fragment, Sessions};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Settings {
     pub restore: bool,
     /// What restored panes start without asking.
     pub approved: Approved,
+    /// Time between two drills that nobody asked for; `None` for none.
+    pub drill_every: Option<Duration>,
 }
 
 /// How a tmux socket is named.
@@ -92,7 +94,20 @@ impl Settings {
             sessions: Sessions::check(merged.session)?,
             restore: merged.restore.auto.unwrap_or(true),
             approved,
+            drill_every: drill_every(merged.drill.every)?,
         })
+    }
+}
+
+fn drill_every(value: Option<Every>) -> Result<Option<Duration>, String> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    match value.unwrap_or(Every::Time(7 * 24 * HOUR)) {
+        Every::Off => Ok(None),
+        Every::Time(time) if (HOUR..=365 * 24 * HOUR).contains(&time) => Ok(Some(time)),
+        Every::Time(time) => Err(format!(
+            "drill.every must be 1h to 365d, or \"off\", not {:#}",
+            SignedDuration::try_from(time).unwrap_or_default()
+        )),
     }
 }
 

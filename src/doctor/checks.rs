@@ -1,13 +1,19 @@
 //! The table of checks. Each is a pure function over facts; adding one is a row, a function and a row in
 //! the test.
 
+use std::time::Duration;
+
 use crate::logind::Linger;
+use crate::model::plural;
 use crate::systemd::placement::Placement;
 
 use super::facts::{Facts, ServerFact};
 
 /// How little space is too little, in bytes.
 const FREE_BYTES_MIN: u64 = 100 * 1024 * 1024;
+
+/// How old the last proof of a restore may be.
+const PROOF_AGE_MAX: Duration = Duration::from_secs(14 * 86_400);
 
 /// One thing to look at.
 pub struct Check {
@@ -49,7 +55,7 @@ pub enum Finding {
 }
 
 /// Every check, in the order in which they are shown.
-pub const CHECKS: [Check; 15] = [
+pub const CHECKS: [Check; 16] = [
     Check { id: "tmux.version", title: "tmux is there and new enough", depends_on: &[], look: tmux_version },
     Check { id: "config.valid", title: "the configuration can be read", depends_on: &[], look: config_valid },
     Check {
@@ -114,6 +120,12 @@ pub const CHECKS: [Check; 15] = [
         title: "snapshots are being taken",
         depends_on: &["store.readable", "keeper.running"],
         look: store_fresh,
+    },
+    Check {
+        id: "restore.proven",
+        title: "a restore has been proven",
+        depends_on: &["store.readable"],
+        look: restore_proven,
     },
 ];
 
@@ -357,6 +369,28 @@ fn store_fresh(facts: &Facts) -> Finding {
     match facts.store.as_ref().ok().and_then(|store| store.newest) {
         Some(generation) => good(format!("snapshot {generation}")),
         None => absent("no snapshot yet", "nothing until there is a session"),
+    }
+}
+
+fn restore_proven(facts: &Facts) -> Finding {
+    if facts.store.as_ref().is_ok_and(|store| store.newest.is_none()) {
+        return absent("no snapshot yet", "nothing until there is a session");
+    }
+    let Some(last) = &facts.proven else {
+        return problem("never", "nobody knows whether what is saved can be brought back", "keeperctl drill");
+    };
+    let when = match last.age.as_secs() / 86_400 {
+        0 => "today".to_owned(),
+        days => format!("{} ago", plural(usize::try_from(days).unwrap_or(usize::MAX), "day")),
+    };
+    let seen = format!("{when}: {}", last.result);
+    if !last.perfect {
+        problem(seen, "a restore would bring back less than was saved", "see what is lost: keeperctl drill")
+    } else if last.age > PROOF_AGE_MAX {
+        let costs = "tmux, agent-keeper and your sessions may have changed since, and nobody looked whether all comes back";
+        problem(seen, costs, "keeperctl drill")
+    } else {
+        good(seen)
     }
 }
 

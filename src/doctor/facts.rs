@@ -1,13 +1,16 @@
 //! Gathers what the checks look at. What could not be looked at stays "could not look".
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, Uid, User, access};
 
 use crate::cause::in_words;
 use crate::config::{self, Settings, TmuxSocket};
 use crate::dbus::client;
+use crate::drill::proof::Record;
 use crate::environment::{self, Login};
 use crate::logind::{LINGER_DIR, Logind, Policy};
 use crate::model::Generation;
@@ -50,6 +53,8 @@ pub struct Facts {
     pub state: PathBuf,
     /// The store.
     pub store: Result<StoreFact, Unknown>,
+    /// The last drill, if any was held.
+    pub proven: Option<ProvenFact>,
 }
 
 /// The tmux server that is watched.
@@ -88,6 +93,17 @@ pub struct KeeperFact {
     pub active_state: Option<String>,
     /// `UnitFileState` of its unit.
     pub file_state: Option<String>,
+}
+
+/// The last drill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvenFact {
+    /// How long ago it was held.
+    pub age: Duration,
+    /// Whether all came back.
+    pub perfect: bool,
+    /// Of which snapshot, and how much came back, in words.
+    pub result: String,
 }
 
 /// The store.
@@ -141,7 +157,15 @@ pub async fn gather(scene: &Scene<'_>) -> Facts {
         },
         state: scene.places.state.clone(),
         store: store(&scene.places.state),
+        proven: proven(&scene.places.state),
     }
+}
+
+fn proven(state: &Path) -> Option<ProvenFact> {
+    let last = Record::read(state)?.last;
+    // One that is yet to come, by a clock that was wrong, is as good as a very old one.
+    let age = Timestamp::now().duration_since(last.held_at).try_into().unwrap_or(Duration::MAX);
+    Some(ProvenFact { age, perfect: last.perfect(), result: last.in_words() })
 }
 
 /// Returns a client for the socket that is meant; without a configuration, with the defaults.

@@ -28,6 +28,10 @@ pub enum Action {
     Save(SaveJob),
     /// Carry out a plan; ends in `Restored`.
     Restore(Plan),
+    /// Read what is remembered of drills; ends in `Reviewed`.
+    ReviewDrills,
+    /// Hold a drill; ends in `Drilled`.
+    Drill,
     /// Answer somebody.
     Reply(Token, Answer),
     /// Let everybody know how things stand.

@@ -1,6 +1,7 @@
 //! Everything that can happen to the keeper.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Generation, PaneId, Scrollback, ServerId, Snapshot};
 use crate::restore::execute::Report;
@@ -35,6 +36,10 @@ pub enum Event {
     Saved(Result<Saved, String>),
     /// A restore is finished.
     Restored(Generation, Report),
+    /// What is remembered of drills.
+    Reviewed(Proven),
+    /// A drill is finished, or could not be held; what is remembered now.
+    Drilled(Proven),
     /// Somebody asks for something.
     Asked(Token, Asked),
     /// The service manager, or a person, wants us to end.
@@ -84,6 +89,17 @@ pub struct Text {
     pub mark: OutputMark,
     /// Where the text is.
     pub scrollback: Scrollback,
+}
+
+/// What is remembered of the last drill, as far as it decides when the next one is held.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proven {
+    /// How long ago it was held, by the wall clock; `None` when none was.
+    pub age: Option<Duration>,
+    /// Whether it was held with the versions of tmux and agent-keeper that there are now.
+    pub same_versions: bool,
+    /// What it found wrong, or why it could not be held; in words.
+    pub notice: Option<String>,
 }
 
 /// What somebody asks for.

@@ -17,6 +17,7 @@
 
 mod action;
 mod changes;
+mod drill;
 mod event;
 mod perform;
 mod recorder;
@@ -26,7 +27,7 @@ mod state;
 mod worker;
 
 pub use action::{Action, Capture, SaveJob};
-pub use event::{Answer, Asked, Ending, Event, Look, Saved, Text, Token};
+pub use event::{Answer, Asked, Ending, Event, Look, Proven, Saved, Text, Token};
 pub use recorder::{Bounds, Recorder};
 pub use run::{Startup, StartupError, run};
 pub use state::{Policy, State, Summary};

@@ -80,6 +80,8 @@ impl Performer {
                 let report = worker.restore(&plan).await;
                 Event::Restored(plan.generation, report)
             }),
+            Action::ReviewDrills => self.task(async move { Event::Reviewed(worker.review_drills().await) }),
+            Action::Drill => self.task(async move { Event::Drilled(worker.drill().await) }),
             Action::Reply(token, answer) => {
                 // Whoever asked may have gone.
                 let _ = self.waiting.remove(&token).map(|waiting| waiting.send(answer));
@@ -145,6 +147,9 @@ fn status_line(summary: &Summary) -> String {
     }
     if let Some(problem) = &summary.problem {
         line.push_str(&format!("; problem: {problem}"));
+    }
+    if let Some(notice) = &summary.notice {
+        line.push_str(&format!("; {notice}"));
     }
     line
 }

@@ -141,6 +141,7 @@ fn initial_state(startup: &Startup) -> Result<State, StoreError> {
         restore: startup.settings.restore,
         output_interval: startup.settings.output_interval,
         scrollback: startup.settings.scrollback_lines > 0,
+        drill_every: startup.settings.drill_every,
     };
     Ok(State::new(policy, newest.good.map(|(generation, snapshot)| (generation, Arc::new(snapshot)))))
 }

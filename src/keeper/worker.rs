@@ -19,6 +19,7 @@ use crate::logind::Logind;
 use crate::model::{ObjectId, PaneStart, ServerId, Snapshot, StartMode};
 use crate::proc::Proc;
 use crate::restore::execute::{Executor, Outcome, Report};
+use crate::restore::globals::differing;
 use crate::restore::plan::Plan;
 use crate::store::retention::Retention;
 use crate::store::{StoreError, Writer};
@@ -47,13 +48,16 @@ const CHANNEL_PREFIX: &str = "agent-keeper-";
 /// How many generations are written between two clean-ups.
 const PRUNE_EVERY: u64 = 16;
 
+/// How many options the log names.
+const OPTIONS_TOLD_MAX: usize = 20;
+
 /// Does what takes time, with everything that is needed for it.
 pub(super) struct Worker {
     settings: Settings,
-    login: Login,
-    tmux: Tmux,
-    program: PathBuf,
-    writer: Arc<Writer>,
+    pub(super) login: Login,
+    pub(super) tmux: Tmux,
+    pub(super) program: PathBuf,
+    pub(super) writer: Arc<Writer>,
     recorder: Recorder,
     is_service: bool,
     proc: Proc,
@@ -226,6 +230,7 @@ impl Worker {
         };
         let report = executor.execute(plan).await;
         self.say_lost_texts(plan.generation).await;
+        self.say_other_globals(plan.generation).await;
         for (session, outcome) in &report.sessions {
             match outcome {
                 Outcome::Restored => info!(session, generation = plan.generation, "restored"),
@@ -246,6 +251,19 @@ impl Worker {
         // One that cannot be read any more was cleaned up meanwhile.
         for lost in blocking(look).await.unwrap_or_default() {
             warn!(generation, "the text of {} is not whole: {}", lost.place, in_words(lost.why));
+        }
+    }
+
+    /// Says which global options are not as a generation has them: nothing changes those.
+    async fn say_other_globals(self: &Arc<Self>, generation: u64) {
+        let shared = self.clone();
+        let saved = blocking(move || shared.writer.store().load(generation)).await;
+        let (Ok(saved), Look::Server(living)) = (saved, self.look(false).await) else { return };
+        let differences = differing(&saved.server, &living.server);
+        if !differences.is_empty() {
+            let options: Vec<&str> =
+                differences.iter().take(OPTIONS_TOLD_MAX).map(|one| one.option.as_str()).collect();
+            info!(generation, count = differences.len(), ?options, "global options are not as they were");
         }
     }
 

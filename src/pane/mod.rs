@@ -35,6 +35,7 @@ use directory::enter;
 pub use directory::nearest_directory;
 pub use level::Level;
 use runnable::Runnable;
+pub use runnable::not_as_it_was;
 use say::say;
 
 /// Runs until it becomes the pane's program, or until the pane is closed.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::environment::{find_in_path, is_program};
-use crate::model::{ByteString, Process};
+use crate::model::{ByteString, Process, Program};
 
 use super::directory::nearest_directory;
 
@@ -62,6 +62,23 @@ impl<'a> Runnable<'a> {
         }
         command
     }
+}
+
+/// Returns in words what of a saved program would not start here and now as it ran. Nothing is started.
+pub fn not_as_it_was(program: &Program) -> Vec<String> {
+    let shells = match program {
+        Program::Shell { shell, nested, .. } => std::iter::once(shell).chain(nested).collect(),
+        Program::Command { .. } | Program::Unknown => Vec::new(),
+    };
+    let is_shell = |process: &Process| shells.iter().any(|shell| std::ptr::eq(*shell, process));
+    let jobs = program.to_be_started().flatten();
+    let all = shells.iter().copied().chain(jobs);
+    all.flat_map(|process| match Runnable::find(process) {
+        Ok(runnable) => runnable.changes(),
+        Err(_) if is_shell(process) => vec![format!("{} is gone; your login shell would start", process.exe)],
+        Err(_) => vec![format!("{} is gone, so it would not start", process.exe)],
+    })
+    .collect()
 }
 
 fn has_slash(name: &ByteString) -> bool {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 
-use crate::model::{ByteString, Options, Pane, Process, Program, Server, Session, Window, WindowId};
+use crate::model::{ByteString, Options, Pane, Process, Program, Server, Session, Window, WindowId, plural};
 use crate::tmux::layout::Layout;
 
 use super::held_back;
@@ -79,14 +79,27 @@ impl Comparison {
         }
     }
 
+    /// Counts the text of a pane, of which only some lines could be read.
+    pub fn lost_text(&mut self, place: &str, lines_saved: u64, readable: &[u8]) {
+        self.fields += 1;
+        self.differ(place, "lost text", plural_lines(lines_saved), lines_of(readable));
+    }
+
     /// Compares the text of a pane. It is no field of a server, so whoever has it calls this.
     pub fn text(&mut self, place: &str, saved: &[u8], found: &[u8]) {
         self.fields += 1;
         if saved != found {
-            let describe = |text: &[u8]| format!("{} lines", text.split_inclusive(|b| *b == b'\n').count());
-            self.differ(place, "text", describe(saved), describe(found));
+            self.differ(place, "text", lines_of(saved), lines_of(found));
         }
     }
+}
+
+fn lines_of(text: &[u8]) -> String {
+    plural_lines(text.split_inclusive(|b| *b == b'\n').count() as u64)
+}
+
+fn plural_lines(lines: u64) -> String {
+    plural(usize::try_from(lines).unwrap_or(usize::MAX), "line")
 }
 
 /// Fields that a session or a window has besides what is in it, and a pane has.
@@ -179,9 +192,10 @@ fn compare_window(to: &mut Comparison, links: &mut Links, place: &str, saved: &W
 }
 
 /// A layout names panes by their ids, which change; sizes and places do not.
-fn comparable_layout(window: &Window) -> String {
+pub(super) fn comparable_layout(window: &Window) -> String {
+    let panes: Vec<u32> = window.panes.iter().map(|pane| pane.id.0).collect();
     Layout::parse(&window.layout)
-        .map_or_else(|_| window.layout.clone(), |layout| layout.normalised().render())
+        .map_or_else(|_| window.layout.clone(), |layout| layout.normalised(&panes).render())
 }
 
 fn compare_pane(to: &mut Comparison, place: &str, saved: &Pane, found: &Pane) {

@@ -9,10 +9,13 @@ use std::collections::{BTreeSet, HashSet};
 use serde::Serialize;
 
 use crate::model::{
-    Dead, Options, Pane, Program, Scrollback, Server, Session, Window, WindowId, describe_counts, plural,
+    ByteString, Dead, Options, Pane, Program, Scrollback, Server, Session, Window, WindowId, describe_counts,
+    plural,
 };
 use crate::pane::what_runs;
-use crate::tmux::layout::Layout;
+
+use super::compare::comparable_layout;
+use super::globals::{GlobalDifference, differing};
 
 /// The longest value of an option that is told whole, in characters.
 const VALUE_CHARS_MAX: usize = 60;
@@ -150,10 +153,8 @@ impl<'a> Diff<'a> {
             self.add(at, Kind::Restarted, [None, None], "another one: it was started in between".to_owned());
         }
         self.value(at, Kind::Version, "tmux ", old.version.clone(), new.version.clone());
-        if !old.globals.is_empty() && !new.globals.is_empty() {
-            self.options(at, "", &old.globals.server, &new.globals.server);
-            self.options(at, "", &old.globals.session, &new.globals.session);
-            self.options(at, "", &old.globals.window, &new.globals.window);
+        for GlobalDifference { option, was, is, .. } in differing(old, new) {
+            self.option(at, "", &option, was.as_ref(), is.as_ref());
         }
         if self.contents && old.buffers != new.buffers {
             let count = |server: &Server| plural(server.buffers.len(), "paste buffer");
@@ -212,17 +213,26 @@ impl<'a> Diff<'a> {
 
     fn options(&mut self, at: At<'_>, label: &str, old: &Options, new: &Options) {
         let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        for name in names {
-            let [before, after] =
-                [old, new].map(|options| options.get(name).map(|value| cut(&value.to_string())));
-            let words = match (&before, &after) {
-                (before, after) if before == after && old.get(name) == new.get(name) => continue,
-                (Some(before), Some(after)) => format!("{label}option {name} {before} → {after}"),
-                (None, Some(after)) => format!("{label}option {name} set to {after}"),
-                (_, None) => format!("{label}option {name} unset"),
-            };
-            self.add(at, Kind::Option, [before, after], words);
+        for name in names.into_iter().filter(|name| old.get(*name) != new.get(*name)) {
+            self.option(at, label, name, old.get(name), new.get(name));
         }
+    }
+
+    fn option(
+        &mut self,
+        at: At<'_>,
+        label: &str,
+        name: &str,
+        old: Option<&ByteString>,
+        new: Option<&ByteString>,
+    ) {
+        let [before, after] = [old, new].map(|value| value.map(|value| cut(&value.to_string())));
+        let words = match (&before, &after) {
+            (Some(before), Some(after)) => format!("{label}option {name} {before} → {after}"),
+            (None, Some(after)) => format!("{label}option {name} set to {after}"),
+            (_, None) => format!("{label}option {name} unset"),
+        };
+        self.add(at, Kind::Option, [before, after], words);
     }
 
     /// A terminal of another size resizes all windows of a session: that is one thing.
@@ -346,7 +356,7 @@ impl<'a> Diff<'a> {
         let size = |window: &Window| format!("{}x{}", window.width, window.height);
         if size(old) != size(new) {
             self.value(at, Kind::Resized, &format!("{called} resized "), size(old), size(new));
-        } else if old.panes.len() == new.panes.len() && arrangement(old) != arrangement(new) {
+        } else if old.panes.len() == new.panes.len() && comparable_layout(old) != comparable_layout(new) {
             self.add(at, Kind::Layout, [None, None], format!("{called} has another layout"));
         }
         if old.zoomed != new.zoomed {
@@ -480,13 +490,8 @@ fn text_change(old: &Scrollback, new: &Scrollback) -> Option<String> {
     })
 }
 
-/// A layout names panes by their ids, which change; sizes and places do not.
-fn arrangement(window: &Window) -> String {
-    Layout::parse(&window.layout)
-        .map_or_else(|_| window.layout.clone(), |layout| layout.normalised().render())
-}
-
-fn cut(value: &str) -> String {
+/// Returns a value as it is told in a sentence: not too long, and never nothing.
+pub(super) fn cut(value: &str) -> String {
     match value.char_indices().nth(VALUE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &value[..end]),
         None if value.is_empty() => "\"\"".to_owned(),

@@ -4,7 +4,7 @@
 //! directories reach tmux only in ways that it does not interpret (`tmux::escape`, `Tmux::run_in`).
 //! A step that fails leaves what the others made.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -23,9 +23,11 @@ use crate::tmux::{Tmux, TmuxError};
 
 use super::approved::Approved;
 use super::plan::{Plan, Step, Target};
+use floating::Shape;
 use settings::comes_before_panes;
 
 mod dead;
+mod floating;
 mod living;
 mod settings;
 mod unfinished;
@@ -106,11 +108,13 @@ impl Executor<'_> {
         let mut run = Run {
             executor: self,
             saved_at: plan.taken_at,
-            encodes: encodes_all_names(&version),
+            encodes: is_3_7(&version),
+            can_float: is_3_7(&version),
             version,
             made: HashMap::new(),
             made_panes: HashMap::new(),
             made_sessions: HashSet::new(),
+            to_zoom: Vec::new(),
             trusted: plan.trusted,
             problems: Vec::new(),
         };
@@ -137,9 +141,8 @@ impl Executor<'_> {
     }
 }
 
-/// Returns whether a server encodes every name when it stores it. Up to 3.6 it takes the names that windows are
-/// made with, and titles, as they are; from 3.7 on it does not (`clean_name`).
-fn encodes_all_names(version: &str) -> bool {
+/// Returns whether a server is of version 3.7 or newer, or of one that has no number and counts as new.
+fn is_3_7(version: &str) -> bool {
     Version::parse(version).is_none_or(|version| version >= Version { major: 3, minor: 7, patch: 0 })
 }
 
@@ -148,13 +151,18 @@ struct Run<'a> {
     saved_at: Timestamp,
     /// The server's version.
     version: String,
-    /// Whether all names have to be given decoded.
+    /// Whether all names have to be given decoded: the server encodes every name when it stores it. Up to 3.6 it
+    /// takes the names that windows are made with, and titles, as they are (`clean_name`).
     encodes: bool,
+    /// Whether the server has floating panes (`new-pane`).
+    can_float: bool,
     /// Windows made so far, by the id they had when they were saved: a window that is met again was
     /// linked into several sessions.
     made: HashMap<WindowId, WindowId>,
     /// Panes made so far, by the id they had.
     made_panes: HashMap<PaneId, PaneId>,
+    /// Panes that are to fill their windows.
+    to_zoom: Vec<PaneId>,
     /// Sessions made so far.
     made_sessions: HashSet<SessionId>,
     /// Whether approved programs start unasked.
@@ -191,6 +199,7 @@ impl Run<'_> {
             self.run(&[Command::new("kill-window").flag("-t", placeholder)]).await?;
         }
         self.mark_pane(id, session).await;
+        self.zoom().await;
         self.finish_session(id, session).await;
         Ok(())
     }
@@ -235,7 +244,7 @@ impl Run<'_> {
 
     /// Makes a session with its first window, and returns its id.
     async fn first_window(&mut self, session: &Session, window: &Window) -> Result<SessionId, StepError> {
-        let pane = first_pane(window)?;
+        let pane = self.first_pane(window)?;
         let command = new_session(session)
             .arg("-P")
             .flag(
@@ -336,7 +345,7 @@ impl Run<'_> {
             let link = Command::new("link-window").arg("-d").flag("-s", made).flag("-t", target);
             return self.run(&[link]).await.map(drop);
         }
-        let pane = first_pane(window)?;
+        let pane = self.first_pane(window)?;
         let command = Command::new("new-window")
             .arg("-d")
             .arg("-P")
@@ -350,51 +359,82 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Splits a window, which has the pane that is to be active, into its panes and gives it its layout.
-    /// What fails is noted; the rest goes on.
-    async fn fill_window(&mut self, id: WindowId, active: PaneId, window: &Window) {
+    /// Splits a window, which has its first pane, into its panes and gives it its layout. What fails is noted; the
+    /// rest goes on.
+    async fn fill_window(&mut self, id: WindowId, first: PaneId, window: &Window) {
         self.made.insert(window.id, id);
-        if let Err(error) = self.make_room(id, window).await {
-            self.problems.push(format!("window {}: {}", window.index, in_words(error)));
-        }
-        let at = window.active_pane.min(window.panes.len() - 1);
-        let mut panes = VecDeque::from([active]);
-        for pane in &window.panes[at + 1..] {
-            let after = ["-t".to_owned(), panes[panes.len() - 1].to_string()];
-            panes.extend(self.split(id, &after, window, pane).await);
-        }
-        for pane in window.panes[..at].iter().rev() {
-            let before = ["-b".to_owned(), "-t".to_owned(), panes[0].to_string()];
-            self.split(id, &before, window, pane).await.into_iter().for_each(|made| panes.push_front(made));
-        }
-        let panes = Vec::from(panes);
-        let whole = panes.len() == window.panes.len();
-        self.made_panes.extend(window.panes.iter().map(|pane| pane.id).zip(panes.iter().copied()));
         let place = format!("window {}", window.index);
-        let commands = self.finishing(id, &panes, window, whole);
+        let shape = Shape::of(window, self.can_float);
+        if let Err(error) = self.make_room(id, window, &shape).await {
+            self.problems.push(format!("{place}: {}", in_words(error)));
+        }
+        let mut panes = self.split_all(id, first, window, &shape).await;
+        let whole = panes.len() == shape.tiled.len();
+        let framing = self.framing(id, window, shape.layout.as_deref().filter(|_| whole));
+        self.try_all(&place, framing).await;
+        if shape.layout.is_none() {
+            let why = match self.can_float {
+                true => "there is no other pane".to_owned(),
+                false => format!("tmux {} has no floating panes", self.version),
+            };
+            self.problems.push(format!("{place}: panes that floated do not, because {why}"));
+        }
+        if !shape.floating.is_empty() {
+            self.float(id, window, &shape, &mut panes).await;
+        }
+        self.made_panes.extend(panes.iter().map(|(at, pane)| (window.panes[*at].id, *pane)));
+        let commands = self.finishing(&panes, window, shape.floating.is_empty());
         self.try_all(&place, commands).await;
-        for (pane, saved) in panes.iter().zip(&window.panes).filter(|(_, saved)| saved.dead.is_some()) {
-            if let Err(error) = self.end_pane(*pane, saved).await {
+        for (pane, saved) in panes.iter().map(|(at, pane)| (*pane, &window.panes[*at])) {
+            if saved.dead.is_some()
+                && let Err(error) = self.end_pane(pane, saved).await
+            {
                 self.problems.push(format!("{place}, pane {}: {}", saved.index, in_words(error)));
             }
         }
-        // Last: to choose a pane ends the zoom.
-        if let Some(active) = panes.get(window.active_pane).filter(|_| window.zoomed) {
-            self.try_all(&place, vec![Command::new("resize-pane").arg("-Z").flag("-t", active)]).await;
+        self.to_zoom.extend(panes.get(&window.active_pane).filter(|_| window.zoomed));
+    }
+
+    /// Zooms what was zoomed. Last, because to choose a pane ends the zoom, and one that is hidden by it cannot be
+    /// marked.
+    async fn zoom(&mut self) {
+        for pane in std::mem::take(&mut self.to_zoom) {
+            self.try_all("zoom", vec![Command::new("resize-pane").arg("-Z").flag("-t", pane)]).await;
         }
+    }
+
+    /// Splits the first pane into those that do not float, and returns them by their places.
+    async fn split_all(
+        &mut self,
+        id: WindowId,
+        first: PaneId,
+        window: &Window,
+        shape: &Shape,
+    ) -> BTreeMap<usize, PaneId> {
+        let begin = shape.first(window);
+        let mut panes = BTreeMap::from([(begin, first)]);
+        for at in shape.tiled.iter().copied().filter(|at| *at > begin) {
+            let last = panes.last_key_value().map_or(first, |(_, pane)| *pane);
+            let after = ["-t".to_owned(), last.to_string()];
+            panes.extend(self.split(id, &after, window, &window.panes[at]).await.map(|made| (at, made)));
+        }
+        for at in shape.tiled.iter().rev().copied().filter(|at| *at < begin) {
+            let next = panes.first_key_value().map_or(first, |(_, pane)| *pane);
+            let before = ["-b".to_owned(), "-t".to_owned(), next.to_string()];
+            panes.extend(self.split(id, &before, window, &window.panes[at]).await.map(|made| (at, made)));
+        }
+        panes
     }
 
     /// Makes a window large while it is being split, however small it shall be: tmux refuses to split a pane
     /// of a few cells, also when the layout to come has room for all.
-    async fn make_room(&self, id: WindowId, window: &Window) -> Result<(), StepError> {
-        if window.panes.len() < 2 {
+    async fn make_room(&self, id: WindowId, window: &Window, shape: &Shape) -> Result<(), StepError> {
+        if shape.tiled.len() < 2 {
             return Ok(());
         }
         let (width, height) = (window.width.max(ROOM.0), window.height.max(ROOM.1));
         let large = Command::new("resize-window").flag("-t", id).flag("-x", width).flag("-y", height);
-        // It leaves an option behind that the user did not set.
-        let tidy = Command::new("set-option").arg("-w").arg("-u").flag("-t", id).arg("window-size");
-        self.run(&[large, tidy]).await.map(drop)
+        self.run(&[large, own_size(id)]).await.map(drop)
     }
 
     async fn split(
@@ -432,8 +472,8 @@ impl Run<'_> {
         if self.encodes { unvis(name.as_bytes()) } else { name.as_bytes().to_vec() }
     }
 
-    /// Returns the commands that give a window its options, layout, titles and active pane.
-    fn finishing(&self, id: WindowId, panes: &[PaneId], window: &Window, whole: bool) -> Vec<Command> {
+    /// Returns the commands that give a window its options and the panes that do not float their layout.
+    fn framing(&self, id: WindowId, window: &Window, layout: Option<&str>) -> Vec<Command> {
         let mut commands = self.window_settings(id, window);
         if window.options.contains_key("window-size") {
             // A size that was given by hand is remembered beside the layout.
@@ -444,19 +484,29 @@ impl Run<'_> {
                 Command::new("set-option").arg("-w").flag("-t", id).arg("window-size").arg(size)
             }));
         }
-        if whole {
-            commands.push(Command::new("select-layout").flag("-t", id).arg(&window.layout));
+        match layout {
+            Some(layout) => commands.push(Command::new("select-layout").flag("-t", id).arg(layout)),
+            // At least the size it had.
+            None if !window.options.contains_key("window-size") => {
+                let size = Command::new("resize-window").flag("-t", id);
+                commands.extend([size.flag("-x", window.width).flag("-y", window.height), own_size(id)]);
+            }
+            None => {}
         }
-        let titled = panes.iter().zip(&window.panes);
-        commands.extend(titled.map(|(pane, saved)| {
-            Command::new("select-pane").flag("-t", pane).arg("-T").literal(&self.given(&saved.title))
-        }));
-        let last = window.last_pane.and_then(|place| panes.get(place));
-        let active = panes.get(window.active_pane);
-        let chosen = last.into_iter().chain(active);
-        commands.extend(chosen.map(|pane| Command::new("select-pane").flag("-t", pane)));
-        commands.extend(panes.iter().zip(&window.panes).flat_map(|(id, pane)| self.pane_settings(*id, pane)));
         commands
+    }
+
+    /// Returns the commands that give panes their titles and options, and make one the active one.
+    fn finishing(&self, panes: &BTreeMap<usize, PaneId>, window: &Window, choose: bool) -> Vec<Command> {
+        let saved = || panes.iter().map(|(at, pane)| (*pane, &window.panes[*at]));
+        let titles = saved().map(|(pane, saved)| {
+            Command::new("select-pane").flag("-t", pane).arg("-T").literal(&self.given(&saved.title))
+        });
+        let chosen = window.last_pane.into_iter().chain([window.active_pane]).filter(|_| choose);
+        let chosen = chosen.filter_map(|at| panes.get(&at));
+        let chosen = chosen.map(|pane| Command::new("select-pane").flag("-t", pane));
+        let settings = saved().flat_map(|(pane, saved)| self.pane_settings(pane, saved));
+        titles.chain(chosen).chain(settings).collect()
     }
 
     async fn choose_windows(&self, id: SessionId, session: &Session) -> Result<(), StepError> {
@@ -464,6 +514,12 @@ impl Run<'_> {
         let last = session.last_window.into_iter().map(select);
         let commands: Vec<Command> = last.chain([select(session.active_window)]).collect();
         self.run(&commands).await.map(drop)
+    }
+
+    /// Returns the pane that a window is made with.
+    fn first_pane<'w>(&self, window: &'w Window) -> Result<&'w Pane, StepError> {
+        let first = Shape::of(window, self.can_float).first(window);
+        window.panes.get(first).ok_or(StepError::Empty)
     }
 
     /// Adds what the pane is started with. Several words are executed as they are, without a shell.
@@ -497,9 +553,9 @@ impl Run<'_> {
     }
 }
 
-/// The pane that a window is made with: the one that is to be active, so that no other counts as visited.
-fn first_pane(window: &Window) -> Result<&Pane, StepError> {
-    window.panes.get(window.active_pane).or(window.panes.first()).ok_or(StepError::Empty)
+/// Resizing a window by hand leaves an option behind that the user did not set; this takes it away.
+fn own_size(id: WindowId) -> Command {
+    Command::new("set-option").arg("-w").arg("-u").flag("-t", id).arg("window-size")
 }
 
 /// -E: the session gets no variables from us; the user's own arrive when a client attaches.

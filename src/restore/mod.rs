@@ -5,6 +5,7 @@ pub mod compare;
 pub mod diff;
 pub mod execute;
 pub mod foreign;
+pub mod globals;
 pub mod plan;
 pub mod selection;
 

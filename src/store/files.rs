@@ -30,7 +30,7 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), StoreError> {
 
 /// Writes a file so that after a crash the directory holds either all of it or what was there before.
 /// The caller flushes the directory with [`sync_dir`].
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let failed = |source| StoreError::io("write", path, source);
     let dir = path.parent().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
     // Opened and written by ourselves: errors of `tempfile` name the temporary file, another one each time.
@@ -47,7 +47,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 }
 
 /// Makes the names in a directory last.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     point(Step::FlushDir)
         .and_then(|()| File::open(dir))
         .and_then(|file| file.sync_all())
@@ -63,7 +63,7 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Reads a file of at most `bytes_max` bytes.
-pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if read as u64 > bytes_max {

@@ -19,7 +19,7 @@
 //! | version | what it brought |
 //! |---|---|
 //! | 1 | sessions, windows, panes, programs, texts |
-//! | 2 | options, environments, paste buffers, the marked pane, dead panes, nested shells and jobs in the background, states that stand aside; each may be absent, so version 1 is read as it is |
+//! | 2 | options, environments, paste buffers, the marked pane, dead panes, nested shells and jobs in the background, states that stand aside; each may be absent, so version 1 is read as it is; a window that is not renamed after its program gets the option that says so |
 
 use crate::model::{FORMAT, ObjectId, Snapshot};
 
@@ -78,11 +78,26 @@ pub(super) fn parse_plain(plain: &[u8]) -> Result<Snapshot, Flaw> {
     if format > FORMAT {
         return Err(Flaw::Newer { found: format });
     }
+    if format == 0 {
+        return Err(Flaw::damaged("there is no format 0"));
+    }
     let body = body.strip_suffix('\n').ok_or_else(|| Flaw::damaged("the end is missing"))?;
     if object_id(body.as_bytes()).to_string() != sum {
         return Err(Flaw::damaged("the checksum does not match"));
     }
-    serde_json::from_str(body).map_err(Flaw::damaged)
+    let mut snapshot = serde_json::from_str(body).map_err(Flaw::damaged)?;
+    if format == 1 {
+        add_what_format_1_implies(&mut snapshot);
+    }
+    Ok(snapshot)
+}
+
+/// Format 1 has no options. The one that keeps a window's name as it is it says in another way.
+fn add_what_format_1_implies(snapshot: &mut Snapshot) {
+    let windows = snapshot.server.sessions.iter_mut().flat_map(|session| &mut session.windows);
+    for window in windows.filter(|window| !window.automatic_rename) {
+        window.options.entry("automatic-rename".to_owned()).or_insert_with(|| "off".into());
+    }
 }
 
 /// Returns the name of an object with these bytes.
@@ -91,7 +106,10 @@ pub fn object_id(bytes: &[u8]) -> ObjectId {
 }
 
 pub(super) fn compress(bytes: &[u8]) -> Result<Vec<u8>, Flaw> {
-    zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(Flaw::damaged)
+    let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(Flaw::damaged)?;
+    // The first line of a generation is in no hash of ours, and one digit of it decides how the rest is read.
+    compressor.include_checksum(true).map_err(Flaw::damaged)?;
+    compressor.compress(bytes).map_err(Flaw::damaged)
 }
 
 pub(super) fn decompress(file: &[u8]) -> Result<Vec<u8>, Flaw> {

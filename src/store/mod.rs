@@ -42,7 +42,7 @@ use crate::place::PlaceError;
 pub mod carry;
 pub mod chunks;
 mod fault;
-mod files;
+pub(crate) mod files;
 mod format;
 mod known;
 mod lock;

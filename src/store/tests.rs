@@ -126,6 +126,31 @@ fn flips(bytes: &[u8]) -> impl Iterator<Item = (String, Vec<u8>)> {
     })
 }
 
+#[test]
+fn a_name_that_format_1_keeps_is_kept_by_the_option_that_says_so() {
+    let mut server = sample::server(1, &["web"]);
+    for (at, automatic_rename) in [false, true].into_iter().enumerate() {
+        let id = u32::try_from(at).unwrap();
+        let window =
+            crate::model::Window { automatic_rename, ..sample::window(id, id, vec![sample::pane(id, 0)]) };
+        server.sessions[0].windows.insert(at, window);
+    }
+    server.sessions[0].windows.truncate(2);
+    let dir = tempfile::tempdir().unwrap();
+    let writer = Writer::open(dir.path()).unwrap();
+    let saved = Snapshot { server, ..snapshot(&writer, &["web"]) };
+    let options = |format: u32| {
+        let file = file_in_format(format, &serde_json::to_string(&saved).unwrap());
+        let read = format::parse(&file).unwrap();
+        let windows = read.server.sessions[0].windows.iter();
+        windows
+            .map(|window| window.options.get("automatic-rename").map(ToString::to_string))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(options(1), [Some("off".to_owned()), None]);
+    assert_eq!(options(FORMAT), [None, None]);
+}
+
 /// A generation's file in some format, sealed as it should be.
 fn file_in_format(format: u32, body: &str) -> Vec<u8> {
     let sum = object_id(body.as_bytes());

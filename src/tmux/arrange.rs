@@ -237,6 +237,7 @@ fn cell(area: &Area, (width, height): (u32, u32), (x, y): (u32, u32), next: &mut
             Content::TopBottom(parts.iter().zip(spread(height, &wanted)).map(place).collect())
         }
     };
+    let [x, y] = [x, y].map(|offset| i32::try_from(offset).unwrap_or(i32::MAX));
     Cell { width, height, x, y, content }
 }
 

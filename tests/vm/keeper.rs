@@ -216,6 +216,7 @@ fn setup(machine: &Machine) -> Result<()> {
     let policy = "systemctl --user show agent-keeper-tmux-default.scope -P OOMPolicy -P CollectMode";
     let policy = agent(machine, policy)?;
     ensure!(policy.contains("continue") && policy.contains("inactive-or-failed"), "{policy}");
+    agent(machine, "keeperctl drill")?;
     let doctor = agent_any(machine, "keeperctl doctor")?;
     ensure!(doctor.success(), "{doctor}");
     // Root is a user like any other.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-use crate::doctor::facts::{KeeperFact, StoreFact};
+use crate::doctor::facts::{KeeperFact, ProvenFact, StoreFact};
 use crate::logind::{KillRule, Policy};
 
 /// A machine on which everything is as it should be.
@@ -32,7 +32,14 @@ fn healthy() -> Facts {
             writable: true,
             free_bytes: Some(10_000_000_000),
         }),
+        proven: proven(3, true),
     }
+}
+
+fn proven(days_ago: u64, perfect: bool) -> Option<ProvenFact> {
+    let age = Duration::from_secs(days_ago * 86_400);
+    let score = if perfect { 100 } else { 97 };
+    Some(ProvenFact { age, perfect, result: format!("snapshot 42, {score} %") })
 }
 
 fn running(placement: Placement) -> ServerFact {
@@ -87,7 +94,7 @@ type Change = fn(&mut Facts);
 /// command that it names.
 type Case = (&'static str, Change, &'static str, &'static str);
 
-const PROBLEMS: [Case; 23] = [
+const PROBLEMS: [Case; 26] = [
     ("tmux.version", |f| f.tmux = Err("tmux 2.8 is too old".to_owned()), "2.8", "apt-get install tmux"),
     (
         "config.valid",
@@ -190,6 +197,9 @@ const PROBLEMS: [Case; 23] = [
     ),
     ("store.readable", |f| f.store = store(|s| s.free_bytes = Some(5_000_000)), "5 MB", "df -h /home/ann/"),
     ("store.readable", |f| f.store = Err("format 2".to_owned()), "format 2", "ls -la /home/ann/.local/state"),
+    ("restore.proven", |f| f.proven = None, "never", "keeperctl drill"),
+    ("restore.proven", |f| f.proven = proven(15, true), "15 days ago", "keeperctl drill"),
+    ("restore.proven", |f| f.proven = proven(0, false), "today: snapshot 42, 97 %", "keeperctl drill"),
     // Nobody could look at everything at once, and what was seen is still said.
     (
         "server.place",
@@ -235,7 +245,7 @@ fn every_problem_comes_with_what_was_seen_what_it_costs_and_a_command() {
 
 #[test]
 fn what_the_machine_does_not_have_or_does_not_tell_is_no_problem() {
-    let cases: [(&str, Change, &str); 12] = [
+    let cases: [(&str, Change, &str); 14] = [
         (
             "systemd.manager",
             |f| {
@@ -278,6 +288,15 @@ fn what_the_machine_does_not_have_or_does_not_tell_is_no_problem() {
         ("logind.kill-user-processes", |f| f.policy.as_mut().unwrap().kill.kill = true, "good"),
         ("store.readable", |f| f.store = store(|s| s.free_bytes = None), "good"),
         ("store.fresh", |f| f.store = store(|s| s.newest = None), "absent"),
+        (
+            "restore.proven",
+            |f| {
+                f.proven = None;
+                f.store = store(|s| s.newest = None);
+            },
+            "absent",
+        ),
+        ("restore.proven", |f| f.proven = proven(13, true), "good"),
     ];
     for (id, change, expected) in cases {
         let mut facts = healthy();

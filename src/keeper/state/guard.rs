@@ -17,8 +17,8 @@ use super::State;
 /// whose machine went down notices; short enough that a day's work is not restored to what it was before.
 const TRUST_AFTER: Duration = Duration::from_secs(15 * 60);
 
-/// The fewest sessions that must go at once to be doubtful: that one goes is every day's work.
-const LOST_MIN: usize = 2;
+/// The fewest sessions that must go at once to be doubtful: that one goes, or two, is every day's work.
+const LOST_MIN: usize = 3;
 
 /// A doubtful state, and what it is measured by.
 #[derive(Debug, Clone)]

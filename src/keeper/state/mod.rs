@@ -11,6 +11,7 @@ use crate::tmux::observe::Observation;
 use super::action::Action;
 use super::event::{Event, Look, Token};
 
+mod drill;
 mod end;
 mod founding;
 mod guard;
@@ -21,6 +22,7 @@ mod shutdown;
 mod summary;
 mod texts;
 
+use drill::Drills;
 use guard::Guard;
 pub use summary::Summary;
 use texts::KnownText;
@@ -47,6 +49,8 @@ pub struct Policy {
     pub output_interval: Duration,
     /// Whether texts are kept.
     pub scrollback: bool,
+    /// Time between two drills that nobody asked for; `None` for none.
+    pub drill_every: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +134,7 @@ pub struct State {
     restoring_for: Option<(Token, Vec<Skip>)>,
     /// Whether what is gone at the last look is gone because the user closed it.
     trust_last_look: bool,
+    drills: Drills,
     problem: Option<String>,
     save_problem: Option<String>,
     restore_problem: Option<String>,
@@ -165,6 +170,7 @@ impl State {
             saving_for: None,
             restoring_for: None,
             trust_last_look: false,
+            drills: Drills::default(),
             problem: None,
             save_problem: None,
             restore_problem: None,
@@ -185,6 +191,14 @@ impl State {
             Event::Saved(result) => self.saved(now, result),
             Event::Restored(generation, report) => self.restored(now, generation, report),
             Event::Asked(token, asked) => self.asked(token, asked),
+            Event::Reviewed(proven) => {
+                self.reviewed(now, proven);
+                Vec::new()
+            }
+            Event::Drilled(proven) => {
+                self.drilled(now, proven);
+                Vec::new()
+            }
             Event::Terminate => self.terminate(now),
         };
         let summary = self.summary();
@@ -199,7 +213,7 @@ impl State {
 
     fn tick(&mut self, now: Duration) -> Vec<Action> {
         match self.phase {
-            Phase::Seeking | Phase::Watching => self.look(),
+            Phase::Seeking | Phase::Watching => [self.consider_drill(now), self.look()].concat(),
             Phase::Ended(since) if now >= since + SETTLE && self.saving.is_none() => self.ask(Doubt::Ended),
             Phase::Finishing(then, deadline) if now >= self.patience(then, deadline) => {
                 self.finish(now, then)

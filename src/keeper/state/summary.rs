@@ -19,6 +19,8 @@ pub struct Summary {
     pub head: Option<(Generation, Timestamp)>,
     /// What is wrong, if anything.
     pub problem: Option<String>,
+    /// What the last drill found wrong. The keeper does its work all the same.
+    pub notice: Option<String>,
 }
 
 impl State {
@@ -43,6 +45,7 @@ impl State {
                 .next()
                 .cloned()
                 .or_else(|| self.doubt_in_words()),
+            notice: self.drills.notice(),
         }
     }
 }

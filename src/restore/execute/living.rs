@@ -15,6 +15,7 @@ impl Run<'_> {
                 failed.push((window.index, error));
             }
         }
+        self.zoom().await;
         if failed.len() == session.windows.len()
             && let Some((_, error)) = failed.pop()
         {

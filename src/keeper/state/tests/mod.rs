@@ -5,18 +5,24 @@ use super::*;
 use std::fmt::Write;
 
 use crate::keeper::action::SaveJob;
-use crate::keeper::event::{Answer, Asked, Ending, Saved, Text};
+use crate::keeper::event::{Answer, Asked, Ending, Proven, Saved, Text};
 use crate::model::{Closed, Scrollback, Server, sample};
 use crate::restore::execute::{Outcome, Report};
 use crate::restore::plan::Selection;
 use crate::tmux::observe::{OutputMark, Vitals};
 
+mod drills;
 mod guard;
 mod stories;
 mod world;
 
-const POLICY: Policy =
-    Policy { found: true, restore: true, output_interval: Duration::from_secs(5), scrollback: true };
+const POLICY: Policy = Policy {
+    found: true,
+    restore: true,
+    output_interval: Duration::from_secs(5),
+    scrollback: true,
+    drill_every: None,
+};
 
 /// Returns what a look at a server sees; every pane has printed `printed` lines.
 fn observation(server: Server, printed: u64) -> Arc<Observation> {
@@ -39,6 +45,8 @@ fn told(actions: &[Action]) -> String {
                 let names: Vec<&str> = plan.steps.iter().map(|step| step.session.name.as_str()).collect();
                 format!("restore {}", names.join("+"))
             }
+            Action::ReviewDrills => "review drills".to_owned(),
+            Action::Drill => "drill".to_owned(),
             Action::Reply(token, Answer::Snapshot(generation)) => {
                 format!("tell {token} snapshot {generation}")
             }
@@ -63,4 +71,9 @@ fn told_save(job: &SaveJob) -> String {
         let _ = write!(words, " {}", session.name);
     }
     words
+}
+
+/// Returns what is remembered of a drill that was held so many hours ago.
+fn proven(hours_ago: u64, notice: Option<String>) -> Proven {
+    Proven { age: Some(Duration::from_secs(hours_ago * 3600)), same_versions: true, notice }
 }

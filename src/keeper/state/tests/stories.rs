@@ -91,7 +91,7 @@ fn watching(names: &[&str]) -> Vec<Line> {
     let save = match names {
         ["a"] => "await end of 1, save changed a",
         ["a", "b"] => "await end of 1, save changed a b",
-        ["a", "b", "c"] => "await end of 1, save changed a b c",
+        ["a", "b", "c", "d"] => "await end of 1, save changed a b c d",
         _ => unreachable!("no story begins with {names:?}"),
     };
     vec![(0, Event::Tick, "look"), (0, sees(1, names), save), (0, saved(2, snapshot(1, names)), "")]

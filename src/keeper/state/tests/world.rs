@@ -67,6 +67,8 @@ enum Task {
     Found,
     Save(SaveJob),
     Restore(Plan),
+    ReviewDrills,
+    Drill,
 }
 
 impl Task {
@@ -294,6 +296,8 @@ impl World {
             }
             Task::Save(job) => Event::Saved(Ok(self.save(job))),
             Task::Restore(plan) => self.restore(&plan, plan.steps.len()),
+            Task::ReviewDrills => Event::Reviewed(proven(365 * 24, None)),
+            Task::Drill => Event::Drilled(proven(0, None)),
         };
         self.tell(event);
     }
@@ -323,6 +327,8 @@ impl World {
             Task::Found => Event::Founded(Err(why)),
             Task::Save(_) => Event::Saved(Err(why)),
             Task::Restore(plan) => self.restore(&plan, plan.steps.len() / 2),
+            Task::ReviewDrills => Event::Reviewed(Proven::default()),
+            Task::Drill => Event::Drilled(proven(0, Some(why))),
             Task::AwaitEnd(_) | Task::AskGoingDown(_) => {
                 self.tasks.push(task);
                 return;
@@ -439,6 +445,14 @@ impl World {
                 }
                 Task::Restore(plan)
             }
+            Action::ReviewDrills => Task::ReviewDrills,
+            Action::Drill => {
+                assert_eq!(self.known, Known::Nothing, "a drill at the end");
+                let busy = |task: &Task| matches!(task, Task::Restore(_) | Task::Save(_));
+                assert!(!self.tasks.iter().any(busy), "a drill while something is restored or saved");
+                assert!(self.policy.drill_every.is_some() && !self.store.is_empty());
+                Task::Drill
+            }
             Action::Reply(token, _) => {
                 assert!(self.unanswered.remove(&token), "{token} is answered twice, or never asked");
                 return;
@@ -554,10 +568,11 @@ fn failures() -> impl Strategy<Value = Stimulus> {
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(found, restore, scrollback)| Policy {
+    any::<[bool; 4]>().prop_map(|[found, restore, scrollback, drills]| Policy {
         found,
         restore,
         scrollback,
+        drill_every: drills.then_some(Duration::from_secs(3600)),
         ..POLICY
     })
 }
