@@ -17,7 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # install them by default. The .deb of the former waits in /var/cache/lab for the scenario that wants it.
 packages=(
     systemd systemd-sysv dbus dbus-user-session libpam-systemd polkitd udev
-    openssh-server sudo tmux bash less procps iproute2 jq zstd
+    openssh-server sudo tmux bash less procps iproute2 jq zstd e2fsprogs
     linux-image-cloud-amd64 initramfs-tools
 )
 later_packages=(systemd-oomd)

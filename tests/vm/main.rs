@@ -4,13 +4,17 @@
 //! chapter's name is in its error. `AGENT_KEEPER_VM_ONLY=trixie` runs one release.
 #![allow(clippy::print_stderr, reason = "how long things take is worth reading")]
 
+mod inside;
 mod keeper;
 mod machine;
 mod smoke;
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::{Result, ensure};
 
-use machine::{Lab, Machine, Suite};
+use machine::{Lab, Machine, Suite, User};
 
 /// Runs a scenario on a release's machine.
 fn on(suite: Suite, name: &str, scenario: impl FnOnce(&mut Machine) -> Result<()>) -> Result<()> {
@@ -21,6 +25,15 @@ fn on(suite: Suite, name: &str, scenario: impl FnOnce(&mut Machine) -> Result<()
         Ok(lab) => Machine::run(&lab, suite, name, scenario),
         Err(why) => skip(&format!("{name} on {suite}"), &why.to_string()),
     }
+}
+
+/// Copies a program into a guest, without what only debuggers read.
+fn push_program(machine: &Machine, user: User, built: &Path, remote: &Path) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let small = folder.path().join("program");
+    let stripped = Command::new("strip").arg("-o").arg(&small).arg(built).status()?;
+    ensure!(stripped.success(), "strip {}", built.display());
+    machine.push(user, &small, remote, 0o755)
 }
 
 /// Says loudly what does not run here and why: it proves nothing. With `CI=true` that is a failure.
