@@ -112,7 +112,7 @@ fn step(tmux: &PrivateTmux, sessions: u64, number: u64, chance: &mut Chance) {
         2 => vec!["rename-window", "-t", &window, &title],
         3 => vec!["select-pane", "-t", &pane, "-T", &title],
         4 => vec!["swap-pane", "-D", "-t", &pane, ";", "resize-pane", "-t", &pane, "-D", "2"],
-        _ if number % 2 == 0 => vec!["new-session", "-d", "-s", &guest, "bash", "-c", PRINT],
+        _ if number.is_multiple_of(2) => vec!["new-session", "-d", "-s", &guest, "bash", "-c", PRINT],
         _ => vec!["swap-window", "-d", "-s", &window, "-t", &target],
     };
     tmux.try_run(&change);
