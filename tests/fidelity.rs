@@ -333,12 +333,10 @@ fn servers() -> u32 {
 }
 
 fn try_random_servers(cases: u32) {
-    let config = ProptestConfig {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters: 80,
-        ..ProptestConfig::default()
-    };
+    let default = ProptestConfig::default();
+    // PROPTEST_MAX_SHRINK_ITERS makes it fewer, for machines that are slow.
+    let max_shrink_iters = default.max_shrink_iters.min(80);
+    let config = ProptestConfig { cases, failure_persistence: None, max_shrink_iters, ..default };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let result = runner.run(&ops(), |ops| {
         let lab = Lab::new();
