@@ -15,6 +15,10 @@ const FREE_BYTES_MIN: u64 = 100 * 1024 * 1024;
 /// How old the last proof of a restore may be.
 const PROOF_AGE_MAX: Duration = Duration::from_secs(14 * 86_400);
 
+/// How long a keeper that drills by itself may take for the first one: it waits until there is something to prove
+/// and the machine is up for a while.
+const FIRST_PROOF_MAX: Duration = Duration::from_secs(86_400);
+
 /// One thing to look at.
 pub struct Check {
     /// Its name, for people and scripts.
@@ -377,6 +381,12 @@ fn restore_proven(facts: &Facts) -> Finding {
         return absent("no snapshot yet", "nothing until there is a session");
     }
     let Some(last) = &facts.proven else {
+        if facts.drills && facts.store.as_ref().is_ok_and(|store| store.age < FIRST_PROOF_MAX) {
+            return absent(
+                "not yet; now: keeperctl drill",
+                "nothing: the keeper proves one by itself within a day",
+            );
+        }
         return problem("never", "nobody knows whether what is saved can be brought back", "keeperctl drill");
     };
     let when = match last.age.as_secs() / 86_400 {

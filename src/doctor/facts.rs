@@ -55,6 +55,8 @@ pub struct Facts {
     pub store: Result<StoreFact, Unknown>,
     /// The last drill, if any was held.
     pub proven: Option<ProvenFact>,
+    /// Whether the keeper drills by itself.
+    pub drills: bool,
 }
 
 /// The tmux server that is watched.
@@ -111,6 +113,8 @@ pub struct ProvenFact {
 pub struct StoreFact {
     /// The newest good generation.
     pub newest: Option<Generation>,
+    /// How long ago the oldest good one was saved.
+    pub age: Duration,
     /// Files that cannot be used, and why.
     pub flaws: Vec<String>,
     /// Whether we may write there.
@@ -158,14 +162,18 @@ pub async fn gather(scene: &Scene<'_>) -> Facts {
         state: scene.places.state.clone(),
         store: store(&scene.places.state),
         proven: proven(&scene.places.state),
+        drills: scene.settings.as_ref().is_ok_and(|settings| settings.drill_every.is_some()),
     }
 }
 
 fn proven(state: &Path) -> Option<ProvenFact> {
     let last = Record::read(state)?.last;
-    // One that is yet to come, by a clock that was wrong, is as good as a very old one.
-    let age = Timestamp::now().duration_since(last.held_at).try_into().unwrap_or(Duration::MAX);
-    Some(ProvenFact { age, perfect: last.perfect(), result: last.in_words() })
+    Some(ProvenFact { age: since(last.held_at), perfect: last.perfect(), result: last.in_words() })
+}
+
+/// Returns how long ago that was. What is yet to come, by a clock that was wrong, is as good as very old.
+fn since(time: Timestamp) -> Duration {
+    Timestamp::now().duration_since(time).try_into().unwrap_or(Duration::MAX)
 }
 
 /// Returns a client for the socket that is meant; without a configuration, with the defaults.
@@ -253,6 +261,7 @@ fn store(dir: &Path) -> Result<StoreFact, Unknown> {
         store.check_format()?;
         let entries = store.entries()?;
         let newest = entries.iter().rfind(|entry| entry.content.is_ok()).map(|entry| entry.generation);
+        let oldest = entries.iter().find_map(|entry| entry.content.as_ref().ok());
         let flaws = entries.iter().filter_map(|entry| {
             let flaw = entry.content.as_ref().err()?;
             Some(format!("{}: {flaw}", entry.path.display()))
@@ -262,6 +271,7 @@ fn store(dir: &Path) -> Result<StoreFact, Unknown> {
         let existing = dir.ancestors().find(|dir| dir.exists()).unwrap_or(dir);
         Ok(StoreFact {
             newest,
+            age: oldest.map_or(Duration::ZERO, |oldest| since(oldest.taken_at)),
             flaws: flaws.chain(strangers).collect(),
             writable: access(existing, AccessFlags::W_OK).is_ok(),
             free_bytes: statvfs(existing).ok().map(|fs| fs.blocks_available() * fs.fragment_size()),

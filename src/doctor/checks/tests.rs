@@ -28,18 +28,29 @@ fn healthy() -> Facts {
         state: "/home/ann/.local/state/agent-keeper".into(),
         store: Ok(StoreFact {
             newest: Some(7),
+            age: 3 * DAY,
             flaws: Vec::new(),
             writable: true,
             free_bytes: Some(10_000_000_000),
         }),
         proven: proven(3, true),
+        drills: true,
     }
 }
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 fn proven(days_ago: u64, perfect: bool) -> Option<ProvenFact> {
-    let age = Duration::from_secs(days_ago * 86_400);
+    let age = Duration::from_secs(days_ago * DAY.as_secs());
     let score = if perfect { 100 } else { 97 };
     Some(ProvenFact { age, perfect, result: format!("snapshot 42, {score} %") })
+}
+
+/// The first snapshot is of today, and no drill will come by itself.
+fn not_proven_today(facts: &mut Facts) {
+    facts.proven = None;
+    facts.drills = false;
+    facts.store = store(|s| s.age = DAY / 2);
 }
 
 fn running(placement: Placement) -> ServerFact {
@@ -94,7 +105,7 @@ type Change = fn(&mut Facts);
 /// command that it names.
 type Case = (&'static str, Change, &'static str, &'static str);
 
-const PROBLEMS: [Case; 26] = [
+const PROBLEMS: [Case; 27] = [
     ("tmux.version", |f| f.tmux = Err("tmux 2.8 is too old".to_owned()), "2.8", "apt-get install tmux"),
     (
         "config.valid",
@@ -198,6 +209,7 @@ const PROBLEMS: [Case; 26] = [
     ("store.readable", |f| f.store = store(|s| s.free_bytes = Some(5_000_000)), "5 MB", "df -h /home/ann/"),
     ("store.readable", |f| f.store = Err("format 2".to_owned()), "format 2", "ls -la /home/ann/.local/state"),
     ("restore.proven", |f| f.proven = None, "never", "keeperctl drill"),
+    ("restore.proven", not_proven_today, "never", "keeperctl drill"),
     ("restore.proven", |f| f.proven = proven(15, true), "15 days ago", "keeperctl drill"),
     ("restore.proven", |f| f.proven = proven(0, false), "today: snapshot 42, 97 %", "keeperctl drill"),
     // Nobody could look at everything at once, and what was seen is still said.
@@ -245,7 +257,7 @@ fn every_problem_comes_with_what_was_seen_what_it_costs_and_a_command() {
 
 #[test]
 fn what_the_machine_does_not_have_or_does_not_tell_is_no_problem() {
-    let cases: [(&str, Change, &str); 14] = [
+    let cases: [(&str, Change, &str); 15] = [
         (
             "systemd.manager",
             |f| {
@@ -293,6 +305,14 @@ fn what_the_machine_does_not_have_or_does_not_tell_is_no_problem() {
             |f| {
                 f.proven = None;
                 f.store = store(|s| s.newest = None);
+            },
+            "absent",
+        ),
+        (
+            "restore.proven",
+            |f| {
+                f.proven = None;
+                f.store = store(|s| s.age = DAY / 2);
             },
             "absent",
         ),

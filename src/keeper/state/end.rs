@@ -52,6 +52,7 @@ impl State {
             (_, false) if matches!(self.phase, Phase::Frozen(_)) => Vec::new(),
             (Doubt::Lost, false) if matches!(self.phase, Phase::Ended(_)) => Vec::new(),
             (Doubt::Lost, false) => self.seek_again(),
+            (Doubt::Ended, false) if self.ended_with_the_rest() => self.seek_again(),
             (Doubt::Ended, false) => {
                 let actions = self.save_closed(Closed::Server);
                 [actions, self.seek_again()].concat()
@@ -81,7 +82,7 @@ impl State {
         };
         let asked = self.wanted.is_some_and(|(reason, _)| reason == Reason::Asked);
         self.guard_shrinking(now, &live.server);
-        self.review_guard(now, &live.server, asked);
+        self.review_guard(now, &live, asked);
         if live.server.sessions.is_empty() {
             return if self.guard.is_none() { self.save_closed(Closed::LastSession) } else { Vec::new() };
         }

@@ -33,7 +33,7 @@ use texts::KnownText;
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// How long a server that nobody saw end may be gone before it counts as lost. The client that waits for
-/// its end needs up to [`GOODBYE_MAX`](super::perform) to say how it ended.
+/// its end needs up to [`GOODBYE_MAX`](super::worker) to say how it ended.
 const VANISHED_MAX: Duration = Duration::from_secs(8);
 
 /// How often a keeper that has stopped for a shutdown asks whether there still is one.
@@ -254,10 +254,10 @@ impl State {
                 self.problem = Some(format!(
                     "a tmux server (pid {pid}) lives, but the path of its socket is gone; bring it back with: kill -USR1 {pid}"
                 ));
-                self.refuse_wish("the tmux server cannot be reached")
+                self.refuse_asked("the tmux server cannot be reached")
             }
             Look::Failed(why) => {
-                let actions = self.refuse_wish(&why);
+                let actions = self.refuse_asked(&why);
                 self.problem = Some(why);
                 actions
             }

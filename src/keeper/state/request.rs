@@ -42,8 +42,19 @@ impl State {
         if self.wish.is_some() && !self.closely {
             return Some(self.look());
         }
+        if self.wish.is_some() && self.saving.is_some() {
+            // After a save old generations may go. The next look decides.
+            return Some(Vec::new());
+        }
         let Wish { token, generation, snapshot, selection } = self.wish.take()?;
         Some(self.asked_to_restore(token, generation, &snapshot, &selection))
+    }
+
+    /// Answers whoever asked for something while the server cannot be looked at. What we want ourselves waits.
+    pub(super) fn refuse_asked(&mut self, why: &str) -> Vec<Action> {
+        let token = self.wanted.take_if(|(_, token)| token.is_some()).and_then(|(_, token)| token);
+        let refused = token.map(|token| Action::Reply(token, Answer::Refused(why.to_owned())));
+        refused.into_iter().chain(self.refuse_wish(why)).collect()
     }
 
     /// Answers whoever asked for a restore that will not be.

@@ -14,24 +14,20 @@ impl State {
     /// Decides what a server that was not known yet lacks.
     pub(super) fn reconcile(&mut self, now: Duration, id: ServerId) -> Vec<Action> {
         self.reconciled = Some(id);
+        self.guard_predecessor(now);
         let live = self.live.as_ref().map(|live| &live.server);
-        let plan = match &self.head {
-            Some((generation, head))
-                if self.policy.restore && self.closed.as_ref() != Some(&head.server.id) =>
-            {
-                plan::plan_unasked(*generation, head, live)
-            }
-            _ => {
+        let unasked = self
+            .head
+            .as_ref()
+            .filter(|(_, head)| self.policy.restore && self.closed.as_ref() != Some(&head.server.id));
+        let plan = unasked.map(|(generation, head)| plan::plan_unasked(*generation, head, live));
+        match plan.filter(|plan| !plan.is_empty()) {
+            Some(plan) => self.start_restore(plan),
+            None => {
                 self.phase = Phase::Watching;
-                return self.consider_save(now);
+                self.consider_save(now)
             }
-        };
-        if plan.is_empty() {
-            self.phase = Phase::Watching;
-            return self.consider_save(now);
         }
-        self.guard_restore(now, &plan);
-        self.start_restore(plan)
     }
 
     fn start_restore(&mut self, plan: Plan) -> Vec<Action> {

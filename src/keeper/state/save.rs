@@ -29,13 +29,18 @@ impl State {
             return self.look();
         }
         let saved = self.base().map(|(_, head)| head.clone());
+        let asked = self.wanted.is_some_and(|(reason, _)| reason == Reason::Asked);
+        let doubted = self.guard.is_some() && self.unsaved.is_empty();
+        if live.server.sessions.is_empty() && doubted && !asked {
+            // There is nothing to save, so nothing to ask about either.
+            return self.refuse_wanted("the tmux server has no sessions, so there is nothing to save");
+        }
         if self.has_shrunk(&live) {
             let since = *self.shrunk_since.get_or_insert(now);
             return if now >= since + SETTLE { self.ask(Doubt::Shrunk) } else { Vec::new() };
         }
         self.shrunk_since = None;
-        let asked = self.wanted.is_some_and(|(reason, _)| reason == Reason::Asked);
-        self.review_guard(now, &live.server, asked);
+        self.review_guard(now, &live, asked);
         if live.server.sessions.is_empty() {
             return self.refuse_wanted("the tmux server has no sessions, so there is nothing to save");
         }

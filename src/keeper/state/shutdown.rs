@@ -94,7 +94,7 @@ impl State {
             return self.finish_now(now);
         }
         self.guard_shrinking(now, &live.server);
-        self.review_guard(now, &live.server, false);
+        self.review_guard(now, &live, false);
         self.last_saving = true;
         self.save(now, Reason::Stopping, &live)
     }

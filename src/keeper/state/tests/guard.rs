@@ -2,7 +2,7 @@
 
 use super::stories::{Line, Story, lost, nothing, orderly, problem, restored, saved, sees, snapshot, story};
 use super::*;
-use crate::model::Aside;
+use crate::model::{Aside, PaneId, WindowId};
 
 const ALL: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -18,6 +18,16 @@ fn shrinks_to(names: &'static [&'static str], then: &'static str) -> Vec<Line> {
     }
     lines.extend([(7, Event::Tick, "look"), (7, sees(1, names), "ask"), (7, Event::GoingDown(false), then)]);
     lines
+}
+
+/// One day, in seconds.
+const DAY: u64 = 24 * 3600;
+
+/// Somebody is attached to each session.
+fn attended(number: u32, names: &[&str]) -> Event {
+    let mut observation = (*observation(sample::server(number, names), 0)).clone();
+    observation.attached = observation.server.sessions.iter().map(|session| (session.id, 1)).collect();
+    Event::Looked(Look::Server(Arc::new(observation)))
 }
 
 /// The server is lost, and another one is there: this is done about it.
@@ -68,15 +78,23 @@ fn complaint_1_a_server_that_lost_most_sessions_at_once_does_not_replace_the_goo
 fn complaint_1_nothing_at_all_does_not_replace_the_good_save() {
     play("all go at once", vec![shrinks_to(&[], ""), dies(60, "await end of 2, restore a+b+c+d")]);
     play(
-        "all are gone for good",
+        "however long that lasts",
+        vec![
+            shrinks_to(&[], ""),
+            vec![(30 * DAY, Event::Tick, "look"), (30 * DAY, sees(1, &[]), "")],
+            dies(30 * DAY, "await end of 2, restore a+b+c+d"),
+        ],
+    );
+    play(
+        "somebody says that it counts",
         vec![
             shrinks_to(&[], ""),
             vec![
-                (1000, Event::Tick, "look"),
-                (1000, sees(1, &[]), ""),
-                (1003, Event::Tick, "look"),
-                (1003, sees(1, &[]), "ask"),
-                (1003, Event::GoingDown(false), "save closed"),
+                (20, Event::Asked(7, Asked::Snapshot), "look"),
+                (20, sees(1, &[]), ""),
+                (22, Event::Tick, "look"),
+                (22, sees(1, &[]), "ask"),
+                (22, Event::GoingDown(false), "save closed"),
             ],
         ],
     );
@@ -106,9 +124,19 @@ fn what_shows_that_a_small_state_is_meant() {
         (20, head(), "tell 7 snapshot 4"),
     ];
     play("somebody asks for a snapshot", vec![shrunk(), asked, dies(60, "await end of 2, restore a")]);
-    let lasted =
-        vec![(1000, Event::Tick, "look"), (1000, sees(1, &["a"]), "save changed a"), (1000, head(), "")];
-    play("it lasts", vec![shrunk(), lasted, dies(1001, "await end of 2, restore a")]);
+    let seen = |second, then| vec![(second, Event::Tick, "look"), (second, attended(1, &["a"]), then)];
+    let lasted = || vec![seen(20, ""), seen(1000, "save changed a"), vec![(1000, head(), "")]].concat();
+    play(
+        "it lasts, and somebody is there",
+        vec![shrunk(), lasted(), dies(1001, "await end of 2, restore a")],
+    );
+    let unseen = |second, then| vec![(second, Event::Tick, "look"), (second, sees(1, &["a"]), then)];
+    play(
+        "it lasts a night, and nobody is there",
+        vec![shrunk(), unseen(DAY / 2, ""), dies(DAY / 2, "await end of 2, restore a+b+c+d")],
+    );
+    let day = vec![unseen(DAY + 8, "save changed a"), vec![(DAY + 8, head(), "")]].concat();
+    play("it lasts a day", vec![shrunk(), day, dies(DAY + 9, "await end of 2, restore a")]);
     let back = vec![
         (20, Event::Tick, "look"),
         (20, sees(1, &ALL), "save changed a b c d"),
@@ -152,4 +180,67 @@ fn a_keeper_that_starts_over_a_small_state_doubts_it_again() {
     lines.extend([(3, Event::Tick, "look"), (3, sees(1, &["a"]), "ask")]);
     lines.push((3, Event::GoingDown(false), "save changed (shrunk) a"));
     Story::new("started anew", lines).after(snapshot(1, &ALL)).play().unwrap();
+}
+
+#[test]
+fn complaint_1_the_end_of_the_rest_is_no_closing_of_all() {
+    play(
+        "the rest dies too, and the server ends with it",
+        vec![
+            shrinks_to(&["a"], "save changed (shrunk) a"),
+            vec![
+                (8, saved(3, aside(1, &["a"], Aside::Shrunk)), ""),
+                (20, orderly(1), ""),
+                (22, Event::Tick, "ask"),
+                (22, Event::GoingDown(false), "look"),
+                (22, sees(2, &[]), "await end of 2, restore a+b+c+d"),
+            ],
+        ],
+    );
+}
+
+#[test]
+fn complaint_1_a_session_that_lost_most_windows_at_once_does_not_replace_the_good_save() {
+    let with = |windows: u32| {
+        let mut server = sample::server(1, &["a"]);
+        let session = &mut server.sessions[0];
+        for number in 1..windows {
+            let mut window = session.windows[0].clone();
+            (window.id, window.index) = (WindowId(100 + number), number);
+            window.panes[0].id = PaneId(100 + number);
+            session.windows.push(window);
+        }
+        server
+    };
+    for (before, after, doubted) in [(4, 1, true), (3, 1, false), (7, 4, false), (8, 3, true)] {
+        let mut state = State::new(POLICY, Some((1, Arc::new(sample::snapshot(with(before))))));
+        state.reconciled = Some(sample::life(1));
+        state.live = Some(observation(with(after), 0));
+        state.guard_shrinking(Duration::ZERO, &with(after));
+        assert_eq!(state.guard.is_some(), doubted, "{before} windows become {after}");
+    }
+}
+
+#[test]
+fn complaint_1_what_a_new_server_has_under_an_old_name_does_not_replace_the_good_save() {
+    let mut saved = snapshot(1, &["main"]);
+    let session = &mut saved.server.sessions[0];
+    let mut second = session.windows[0].clone();
+    (second.id, second.index) = (WindowId(9), 9);
+    second.panes[0].id = PaneId(9);
+    session.windows.push(second);
+    let lines = vec![
+        (0, Event::Tick, "look"),
+        (0, sees(2, &["main"]), "await end of 2, save changed (restoring) main"),
+    ];
+    let state = Story::new("tmux new -A -s main came first", lines).after(saved).play().unwrap();
+    assert!(problem(&state).contains("keeperctl snapshot diff 1 now"));
+}
+
+#[test]
+fn who_asks_while_the_server_cannot_be_looked_at_is_answered() {
+    for look in [Look::Orphan { pid: 1 }, Look::Failed("no answer".to_owned())] {
+        let asked = (20, Event::Asked(7, Asked::Snapshot), "look");
+        play("asked", vec![vec![asked, (20, Event::Looked(look), "refuse 7")]]);
+    }
 }

@@ -140,8 +140,11 @@ fn server_stories() -> Vec<Story> {
         )
         .after(snapshot(1, &["a", "b"])),
         Story::new(
-            "restoring unasked is switched off",
-            vec![(0, Event::Tick, "look"), (0, sees(2, &["new"]), "await end of 2, save changed new")],
+            "restoring unasked is switched off; what there was still counts for a while",
+            vec![
+                (0, Event::Tick, "look"),
+                (0, sees(2, &["new"]), "await end of 2, save changed (restoring) new"),
+            ],
         )
         .with(Policy { restore: false, ..POLICY })
         .after(snapshot(1, &["a"])),
