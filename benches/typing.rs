@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench may panic")]
 #![allow(clippy::print_stdout, reason = "the result")]
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +26,8 @@ use agent_keeper::proc::Proc;
 use agent_keeper::redact::Redactor;
 use agent_keeper::store::Writer;
 use agent_keeper::tmux::Tmux;
-use agent_keeper::tmux::observe::{Observation, OutputMark, observe};
+use agent_keeper::tmux::details::Known;
+use agent_keeper::tmux::observe::{Observation, OutputMark, observe_again};
 
 /// How often the incremental save is measured.
 const ROUNDS: usize = 21;
@@ -66,6 +68,8 @@ struct Bench {
     runtime: tokio::runtime::Runtime,
     writer: Arc<Writer>,
     recorder: Recorder,
+    /// Options and environments, which the keeper reads every few seconds only.
+    known: RefCell<Known>,
 }
 
 impl Bench {
@@ -77,7 +81,7 @@ impl Bench {
         let recorder = Recorder::new(Bounds { lines: 50_000, total_bytes: 1 << 30, redact: true });
         let conf = dir.path().join("conf");
         std::fs::write(&conf, "set -g history-limit 60000\n").unwrap();
-        let bench = Self { dir, tmux, runtime, writer, recorder };
+        let bench = Self { dir, tmux, runtime, writer, recorder, known: RefCell::default() };
         for pane in 0..panes {
             let lines = [50_000, 2_000, 2_000, 2_000, 50, 50, 50, 50, 50, 50][pane % 10];
             let print = "awk -v n=LINES 'BEGIN { for (i = 1; i <= n; i++) \
@@ -111,7 +115,8 @@ impl Bench {
     }
 
     fn observe(&self) -> Observation {
-        self.runtime.block_on(observe(&self.tmux, &Proc::default(), &|_| None)).unwrap()
+        let known = &mut self.known.borrow_mut();
+        self.runtime.block_on(observe_again(&self.tmux, &Proc::default(), &|_| None, known)).unwrap()
     }
 
     /// Saves as the keeper does: the panes that moved, in several saves if one has not time enough.
@@ -166,6 +171,12 @@ impl Bench {
             seen = Some(self.save(None));
             took = started.elapsed();
         });
+        let looks = client.during(|| {
+            for _ in 0..30 {
+                self.known.borrow_mut().expire();
+                self.observe();
+            }
+        });
         let more = client.during(|| {
             for round in 0..30 {
                 self.print(round % 10, 200);
@@ -187,6 +198,7 @@ impl Bench {
         for (what, times) in [
             ("idle", idle),
             ("first save of everything", first),
+            ("looks that read all options", looks),
             ("saves of 200 lines in one pane", more),
             ("naive: capture-pane -e of each pane", naive),
         ] {
@@ -206,7 +218,7 @@ impl Bench {
     fn incremental(&self) {
         let mut seen = self.save(None);
         let plain = self.dir.path().join("plain");
-        let (mut ours, mut looks, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ours, mut looks, mut wholes, mut theirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for round in 0..ROUNDS {
             self.print(round % 10, 200);
             let started = Instant::now();
@@ -216,6 +228,10 @@ impl Bench {
             seen = self.save(Some(&seen));
             ours.push(started.elapsed());
             let started = Instant::now();
+            self.known.borrow_mut().expire();
+            drop(self.observe());
+            wholes.push(started.elapsed());
+            let started = Instant::now();
             let mut bytes = self.ask(&["list-panes", "-a", "-F", FIELDS]);
             bytes +=
                 &self.ask(&["capture-pane", "-p", "-e", "-S", "-200", "-t", &format!("%{}", round % 10)]);
@@ -224,9 +240,10 @@ impl Bench {
             file.sync_all().unwrap();
             theirs.push(started.elapsed());
         }
-        let [ours, looks, theirs] = [ours, looks, theirs].map(median_ms);
+        let [ours, looks, wholes, theirs] = [ours, looks, wholes, theirs].map(median_ms);
         println!(
-            "save of 200 new lines in 1 of {} panes: {ours:.2} ms (of that the look {looks:.2}) = {:.2} × the floor of {theirs:.2} ms",
+            "save of 200 new lines in 1 of {} panes: {ours:.2} ms (of that the look {looks:.2}; {wholes:.2} when it \
+             reads all options, every 5 s) = {:.2} × the floor of {theirs:.2} ms",
             seen.vitals.len(),
             ours / theirs
         );
