@@ -21,6 +21,9 @@ const CMDLINE_BYTES_MAX: u64 = 128 * 1024;
 /// How many empty arguments, and nothing else, a person may have given to a program.
 const EMPTY_ARGUMENTS_MAX: usize = 2;
 
+/// How often a process is looked at that executes one program after the other meanwhile.
+const LOOKS_MAX: u32 = 3;
+
 /// A view of the processes of this machine.
 #[derive(Debug, Clone)]
 pub struct Proc {
@@ -119,16 +122,16 @@ impl Proc {
     /// counts as "not there". Of another user's process (`sudo`, `su`) everybody may read the arguments and
     /// nobody the rest: then it is what its first argument names, in the directory `started_in`.
     pub fn process(&self, pid: u32, started_in: Option<&ByteString>) -> io::Result<Process> {
-        let argv = self.argv(pid)?;
-        if argv.is_empty() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
         let link = |file| match (fs::read_link(self.path(pid, file)), started_in) {
             (Ok(link), _) => Ok(Some(strip_deleted(link))),
             (Err(error), Some(_)) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
             (Err(error), _) => Err(error),
         };
-        let (exe, directory) = (link("exe")?, link("cwd")?);
+        let links = || Ok((link("exe")?, link("cwd")?));
+        let (argv, (exe, directory)) = between(|| self.argv(pid), links)?;
+        if argv.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let (exe, argv) = undisguised(exe.unwrap_or_else(|| argv[0].clone()), argv);
         let directory = directory.or_else(|| started_in.cloned()).unwrap_or_default();
         Ok(Process { exe, argv, directory })
@@ -214,6 +217,21 @@ impl Proc {
     }
 }
 
+/// Reads something between two readings of a mark that are the same, so that all belongs together: an exec in between
+/// would give one program the arguments of another.
+fn between<M: PartialEq, T>(
+    mut mark: impl FnMut() -> io::Result<M>,
+    read: impl Fn() -> io::Result<T>,
+) -> io::Result<(M, T)> {
+    for _ in 0..LOOKS_MAX {
+        let (before, seen) = (mark()?, read()?);
+        if mark()? == before {
+            return Ok((before, seen));
+        }
+    }
+    Err(io::Error::other("the process runs one program after the other"))
+}
+
 /// What a file descriptor leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Descriptor {
@@ -295,6 +313,18 @@ mod tests {
         assert_eq!(terminal_number(nix::sys::stat::makedev(136, 3)), 34_819);
         assert_eq!(terminal_number(nix::sys::stat::makedev(136, 300)), 136 << 8 | 300 & 0xff | 1 << 20);
         assert_eq!(terminal_number(nix::sys::stat::makedev(4, 1)), 1025);
+    }
+
+    #[test]
+    fn an_exec_between_two_readings_is_seen() {
+        let marks = |marks: &'static [u32]| {
+            let mut marks = marks.iter().copied();
+            between(move || marks.next().ok_or(io::ErrorKind::NotFound.into()), || Ok("exe")).ok()
+        };
+        assert_eq!(marks(&[1, 1]), Some((1, "exe")));
+        assert_eq!(marks(&[1, 2, 2, 2]), Some((2, "exe")));
+        assert_eq!(marks(&[1, 2, 3, 4, 5, 6, 6, 6]), None);
+        assert_eq!(marks(&[1]), None);
     }
 
     #[test]

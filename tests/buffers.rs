@@ -72,6 +72,34 @@ fn buffers_come_back_beside_those_that_live() {
     assert!(!keeper.path("home/pwned").exists());
 }
 
+/// What somebody copied has no name of its own; `prefix ]` and a bare `show-buffer` find the newest of those.
+#[test]
+fn what_was_copied_can_be_pasted_again() {
+    let mut keeper = Keeper::prepare();
+    keeper.configure("[snapshot]\ninterval = \"200ms\"\nbuffers = true\n[restore]\nauto = false\n");
+    keeper.start_watching();
+    for content in ["first", "gone", "second", "newest"] {
+        keeper.tmux.run(&["set-buffer", content]);
+    }
+    keeper.tmux.run(&["delete-buffer", "-b", "buffer1"]);
+    keeper.tmux.run(&["new-session", "-d", "-s", "web"]);
+    let saved = keeper.saved("the buffers", |snapshot| count(snapshot) == 3);
+    let number = saved["generation"].to_string();
+    let drill = keeper.ctl_json(&["drill", &number]);
+    assert_eq!(drill["score"], 100, "{drill}");
+    keeper.tmux.kill_server_hard();
+    until("an empty server", || keeper.state() == "watching" && keeper.tmux.server_pid().is_some());
+    // One that was copied since stays, and takes no other's place.
+    keeper.tmux.run(&["set-buffer", "second"]);
+    for _ in 0..2 {
+        keeper.ctl_json(&["restore", &number]);
+        let mut contents: Vec<String> = buffers(&keeper).into_values().collect();
+        contents.sort();
+        assert_eq!(contents, ["first", "newest", "second"]);
+        assert_eq!(keeper.tmux.run(&["show-buffer"]), "newest");
+    }
+}
+
 #[test]
 fn no_more_than_the_newest_are_kept_and_none_unasked() {
     let mut keeper = Keeper::prepare();

@@ -31,10 +31,22 @@ const HOSTILE: [&str; 16] = [
     "\"",
 ];
 
+/// Commands of hooks, with quotes in quotes: what they say is said again, and not run. None of these hooks fires.
+const COMMANDS: [&str; 8] = [
+    "run-shell 'echo \"x; touch pwned; kill-server\"'",
+    "display-message \"a \\$HOME \\\" \\\\ b\"",
+    "display-message '\\033[31m #{pid} $(touch pwned)'",
+    "if-shell -F 1 { if-shell -F 1 { display-message \"x'y\\\"z\\\\\" } }",
+    "bind-key -n \\; display-message 'ends;'",
+    "display-message '~' ; display-message '' ; display-message '%if'",
+    "display-message 'tab\tnewline\nescape\u{1b}'",
+    "display-message '日本語 { '",
+];
+
 /// Something that is set: in which scope, what, and which values are allowed.
 type Setting = (&'static [&'static str], &'static str, &'static [&'static str]);
 
-const SESSION_OPTIONS: [Setting; 14] = [
+const SESSION_OPTIONS: [Setting; 15] = [
     (&[], "@note", &HOSTILE),
     (&[], "status", &["off", "on", "3"]),
     (&[], "status-left", &HOSTILE),
@@ -52,9 +64,10 @@ const SESSION_OPTIONS: [Setting; 14] = [
         "client-attached[3]",
         &["display-message 'hi #{session_name}'", "if-shell -F 1 { display-message \"x y\" }"],
     ),
+    (&[], "client-detached[1]", &COMMANDS),
     (&[], "destroy-unattached", &["off"]),
 ];
-const WINDOW_OPTIONS: [Setting; 13] = [
+const WINDOW_OPTIONS: [Setting; 14] = [
     (&["-w"], "@w", &HOSTILE),
     (&["-w"], "synchronize-panes", &["on"]),
     (&["-w"], "remain-on-exit", &["on", "off"]),
@@ -69,13 +82,15 @@ const WINDOW_OPTIONS: [Setting; 13] = [
     (&["-w"], "pane-border-format", &HOSTILE),
     (&["-w"], "mode-keys", &["vi"]),
     (&["-w"], "pane-base-index", &["1"]),
+    (&["-w"], "pane-focus-in", &COMMANDS),
 ];
-const PANE_OPTIONS: [Setting; 5] = [
+const PANE_OPTIONS: [Setting; 6] = [
     (&["-p"], "@agent", &HOSTILE),
     (&["-p"], "allow-rename", &["on"]),
     (&["-p"], "window-style", &["fg=green"]),
     (&["-p"], "remain-on-exit", &["on"]),
     (&["-p"], "synchronize-panes", &["on", "off"]),
+    (&["-p"], "pane-mode-changed[2]", &COMMANDS),
 ];
 
 /// Makes a server with every feature that is brought back.
@@ -106,6 +121,11 @@ fn fixture(raw: &PrivateTmux) {
             Command::new("set-option").flag("-t", "web").arg("--").arg(format!("@h{at}")).arg(value),
         );
     }
+    for (at, commands) in COMMANDS.iter().enumerate() {
+        let name = format!("client-resized[{at}]");
+        perform(raw, Command::new("set-option").flag("-t", "web").arg("--").arg(name).arg(commands));
+    }
+    raw.run(&["set-option", "-p", "-t", "web:0", "@a name", "x"]);
     raw.run(&["set-environment", "-t", "web", "-r", "GONE"]);
     raw.run(&["set-environment", "-t", "web", "-h", "HIDDEN", "x"]);
     // A nested layout, with gaps between the indexes, titles, zoom, active and last panes and windows.
@@ -146,9 +166,23 @@ fn fixture(raw: &PrivateTmux) {
 fn complaint_21_a_server_with_every_feature_comes_back() {
     let lab = Lab::new();
     fixture(&lab.raw);
+    let hooks = || {
+        lab.raw
+            .run(&["show-options", "-H", "-t", "web"])
+            .lines()
+            .filter(|line| line.starts_with("client-"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let before = hooks();
     let (saved, found) = lab.round_trip(StartMode::Hold);
     assert_same(&saved, &found);
     check_fixture(&found);
+    // 3.2a prints something else than it was told, so no hook is kept there.
+    if !lab.raw.run(&["-V"]).ends_with("3.2a") {
+        assert_eq!(before.len(), COMMANDS.len() + 2, "{before:#?}");
+        assert_eq!(hooks(), before);
+    }
     assert!(!lab.was_executed());
 }
 
@@ -162,7 +196,9 @@ fn check_fixture(server: &Server) {
         assert_eq!(web.options[&format!("@h{at}")], (*value).into());
         assert_eq!(web.environment[&format!("V{at}")].value, Some((*value).into()));
     }
-    assert!(web.windows[0].options.len() > 8 && web.windows[0].panes[0].options.len() == PANE_OPTIONS.len());
+    assert!(
+        web.windows[0].options.len() > 8 && web.windows[0].panes[0].options.len() + 1 >= PANE_OPTIONS.len()
+    );
     assert!(web.windows[2].panes[0].marked && web.windows[2].zoomed);
     assert_eq!(web.windows.iter().map(|window| window.index).collect::<Vec<_>>(), [0, 3, 7, 8]);
     let ends: Vec<Option<Dead>> = web.windows[3].panes.iter().map(|pane| pane.dead).collect();

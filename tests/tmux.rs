@@ -4,10 +4,12 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use agent_keeper::model::{Program, StartMode};
 use agent_keeper::proc::Proc;
+use agent_keeper::tmux::Tmux;
 use agent_keeper::tmux::capture::capture;
 use agent_keeper::tmux::observe::observe;
 use support::lab::{Lab, assert_same};
@@ -80,7 +82,8 @@ fn hostile_names_come_back_literally_and_run_nothing() {
 fn directories_may_be_called_anything() {
     let lab = Lab::new();
     lab.raw.start(&["-s", "first", "sleep 1000"]);
-    for name in ["#(touch pwned)", "a b'c\"d", "new\nline", "-x", "#{pid};", "$(touch pwned)"] {
+    for name in ["#(touch pwned)", "a b'c\"d", "new\nline", "-x", "#{pid};", "$(touch pwned)", "\u{1b}a\nbc"]
+    {
         let dir = lab.dir.path().join(name);
         std::fs::create_dir(&dir).unwrap();
         // Made by a client that is there, as a user's shell would be.
@@ -191,6 +194,30 @@ fn an_empty_server_and_no_server_are_different_answers() {
     assert!(result.unwrap_err().to_string().starts_with("no tmux server runs on"));
     lab.found();
     assert!(lab.observe().server.sessions.is_empty());
+}
+
+/// A session that ends while the options are read takes no others' with it.
+#[test]
+fn what_goes_during_a_look_costs_the_others_nothing() {
+    let lab = Lab::new();
+    for name in ["goes", "stays"] {
+        lab.raw.start(&["-s", name, "sleep", "1000"]);
+        lab.raw.run(&["set-option", "-t", name, "@note", "x"]);
+        lab.raw.run(&["set-environment", "-t", name, "NOTE", "x"]);
+    }
+    // A tmux that is slow enough for one of them to end, once.
+    let (slow, real) = (lab.dir.path().join("slow"), lab.tmux().program().to_owned());
+    let (once, socket) = (lab.dir.path().join("once"), &lab.raw.socket);
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *show-environment*) mkdir {once:?} 2>/dev/null && {real:?} -S {socket:?} kill-session -t goes;; esac\nexec {real:?} \"$@\"\n"
+    );
+    std::fs::write(&slow, script).unwrap();
+    std::fs::set_permissions(&slow, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let tmux = Tmux::new(slow, socket.clone(), lab.raw.login().pairs());
+    let seen = lab.runtime.block_on(observe(&tmux, &Proc::default(), &|_| None)).unwrap().server;
+    assert!(once.exists());
+    let [session] = seen.sessions.as_slice() else { panic!("{seen:#?}") };
+    assert_eq!((session.name.as_str(), session.options.len(), session.environment.len()), ("stays", 1, 1));
 }
 
 #[test]

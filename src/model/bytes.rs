@@ -72,13 +72,12 @@ impl From<&Path> for ByteString {
     }
 }
 
-/// Shows valid text as it is and everything a terminal would obey (control characters, bytes that
-/// are no text) as an escape, so that a path or an argument can be printed anywhere.
+/// Shows valid text as it is and everything a terminal would obey, and bytes that are no text, as an escape, so that a path or an argument can be printed anywhere.
 impl fmt::Display for ByteString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
-                if c.is_control() {
+                if is_obeyed(c) {
                     write!(f, "{}", c.escape_default())?;
                 } else {
                     write!(f, "{c}")?;
@@ -90,6 +89,13 @@ impl fmt::Display for ByteString {
         }
         Ok(())
     }
+}
+
+/// Returns whether a terminal does something else with a character than show it in its place: controls, and
+/// what turns the direction of writing around (Unicode's Bidi_Control).
+pub(super) fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl fmt::Debug for ByteString {
@@ -150,6 +156,7 @@ mod tests {
     fn display_escapes_what_a_terminal_would_obey() {
         let hostile = ByteString::from(b"a\x1b]0;x\x07\n\xffz".as_slice());
         assert_eq!(hostile.to_string(), r"a\u{1b}]0;x\u{7}\n\xffz");
+        assert_eq!(ByteString::from("/tmp/\u{202e}gpj").to_string(), r"/tmp/\u{202e}gpj");
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::bytes::is_obeyed;
 use super::{ByteString, ObjectId, PaneId, ServerId, SessionId, WindowId};
 
 /// Options that are set at one place (a session, a window, a pane, or globally) by their names, those of
@@ -61,6 +62,15 @@ pub struct Buffer {
     pub name: ByteString,
     /// The object with its content.
     pub content: ObjectId,
+}
+
+impl Buffer {
+    /// Returns whether tmux gave the buffer its name: what is pasted without a name (`prefix ]`) is the newest of
+    /// those, whatever their numbers.
+    pub fn is_automatic(name: &ByteString) -> bool {
+        let number = name.as_bytes().strip_prefix(b"buffer");
+        number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+    }
 }
 
 /// A tmux session.
@@ -293,13 +303,6 @@ fn typed(word: &ByteString) -> String {
 
 fn hexadecimal(byte: u8) -> String {
     format!("\\x{byte:02x}")
-}
-
-/// Returns whether a terminal does something else with a character than show it in its place: controls, and
-/// what turns the direction of writing around (Unicode's Bidi_Control).
-fn is_obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Text of a pane: history and screen, with colours, wrapped lines joined.

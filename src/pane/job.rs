@@ -3,9 +3,11 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgrp, tcsetpgrp};
@@ -14,6 +16,9 @@ use crate::model::Process;
 
 use super::runnable::Runnable;
 use super::say::say;
+
+/// How long a group that stopped stays so: one that stops itself again and again must not keep us busy.
+const WAKE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs a job in the foreground until it ends.
 pub(super) fn run_in_foreground(job: &[Process]) {
@@ -76,13 +81,16 @@ fn say_failure(process: &Process, error: &io::Error) {
 }
 
 /// Waits until all children of a group have ended and returns whether a signal did it to one of them. There is
-/// no prompt to come back to, so what stops itself (Ctrl-Z) is woken again; so is what wanted the terminal before
-/// it had it.
+/// no prompt to come back to, so a group that is stopped (Ctrl-Z) is woken again, with the children of our children,
+/// of which nobody tells us; so is what wanted the terminal before it had it.
 fn wait_for_group(group: Pid) -> bool {
     let mut killed = false;
     loop {
         match waitpid(Pid::from_raw(-group.as_raw()), Some(WaitPidFlag::WUNTRACED)) {
-            Ok(WaitStatus::Stopped(pid, _)) => drop(kill(pid, Signal::SIGCONT)),
+            Ok(WaitStatus::Stopped(..)) => {
+                sleep(WAKE_PAUSE);
+                let _ = killpg(group, Signal::SIGCONT);
+            }
             Ok(WaitStatus::Signaled(..)) => killed = true,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return killed,
@@ -102,4 +110,27 @@ pub(super) fn give_terminal_to(group: Pid) {
     let _ = blocked.thread_block();
     let _ = tcsetpgrp(io::stdin(), group);
     let _ = blocked.thread_unblock();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_group_that_stops_is_woken_with_all_its_children() {
+        // The inner shell stops both, twice, as Ctrl-Z does.
+        let script = "sh -c 'kill -STOP 0; kill -STOP 0'; exit 3";
+        let mut child = Command::new("sh").args(["-c", script]).process_group(0).spawn().unwrap();
+        let group = pid(&child);
+        let (done, waited) = channel();
+        std::thread::spawn(move || done.send(wait_for_group(group)));
+        let killed = waited.recv_timeout(Duration::from_secs(20));
+        if killed.is_err() {
+            killpg(group, Signal::SIGKILL).unwrap();
+            let _ = child.wait();
+        }
+        assert_eq!(killed, Ok(false));
+    }
 }

@@ -29,6 +29,7 @@ use jiff::tz::TimeZone;
 use crate::model::{ByteString, DIE_VARIABLE, FORMAT, ObjectId, PaneStart, Process, Program, StartMode};
 use crate::store::{Store, StoreError};
 use crate::tmux::capture::{REPLAY_BEGIN, REPLAY_END};
+use crate::tmux::text::canonical;
 
 use ask::{Answer, Offer};
 use directory::enter;
@@ -131,8 +132,7 @@ impl Restored<'_> {
         let (text, missing) = self.store.text(&self.start.scrollback);
         let mut out = io::stdout().lock();
         // A pane that cannot be written to is being closed, and there is nobody left to tell.
-        let _ = [REPLAY_BEGIN, &text, REPLAY_END].iter().try_for_each(|part| out.write_all(part));
-        let _ = out.flush();
+        let _ = out.write_all(&replay(&text)).and_then(|()| out.flush());
         for error in missing {
             say(&format!("agent-keeper: some text is lost: {}", chain(&error)));
         }
@@ -143,6 +143,12 @@ impl Restored<'_> {
         say(&format!("── restored, as of {when} ──"));
         say_elsewhere(&self.start.directory, elsewhere);
     }
+}
+
+/// Returns what shows a saved text again. One that came from elsewhere need not be as we write it: nothing in it may
+/// tell the terminal more than colours and links.
+fn replay(text: &[u8]) -> Vec<u8> {
+    [REPLAY_BEGIN, &canonical(text), REPLAY_END].concat()
 }
 
 fn say_elsewhere(wanted: &ByteString, elsewhere: Option<&Path>) {
@@ -203,5 +209,32 @@ fn login_shell(shell: &Path) -> Command {
 fn hold() -> io::Result<Infallible> {
     loop {
         nix::unistd::pause();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_from_elsewhere_gives_the_terminal_no_orders() {
+        let shown = |text: &str| {
+            let all = replay(text.as_bytes());
+            let inner = all.strip_prefix(REPLAY_BEGIN).and_then(|rest| rest.strip_suffix(REPLAY_END));
+            String::from_utf8(inner.unwrap().to_vec()).unwrap()
+        };
+        let ours = "plain\n\x1b[31mred\x1b[0m\ttab\n\x1b]8;;https://x.org\x1b\\link\x1b]8;;\x1b\\\n";
+        let own = String::from_utf8(canonical(ours.as_bytes())).unwrap();
+        assert_eq!(shown(&own), own);
+        let orders = [
+            ("\x1b]0;title\x07", "]0;title"),
+            ("\x1b]52;c;cHduZWQ=\x1b\\", "]52;c;cHduZWQ=\\"),
+            ("\x1b[2J\x1b[6n", "[2J[6n"),
+            ("\x1bc\x1bkname\x1b\\", "ckname\\"),
+            ("\r\x08\x05\x7f", ""),
+        ];
+        for (order, left) in orders {
+            assert_eq!(shown(&format!("a{order}b\n")), format!("a{left}b\n"), "{order:?}");
+        }
     }
 }

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 
-use crate::model::{ByteString, Options, Pane, Process, Program, Server, Session, Window, WindowId, plural};
+use crate::model::{
+    Buffer, ByteString, Options, Pane, Process, Program, Server, Session, Window, WindowId, plural,
+};
 use crate::tmux::layout::Layout;
 
 use super::held_back;
@@ -120,7 +122,12 @@ pub fn compare(saved: &Server, found: &Server) -> Comparison {
     }
     for buffer in &saved.buffers {
         let place = format!("buffer {}", buffer.name);
-        match found.buffers.iter().find(|other| other.name == buffer.name) {
+        // Those of tmux's own names get others; which one it is shows in the content.
+        let same = |other: &&Buffer| match Buffer::is_automatic(&buffer.name) {
+            true => Buffer::is_automatic(&other.name) && other.content == buffer.content,
+            false => other.name == buffer.name,
+        };
+        match found.buffers.iter().find(same) {
             Some(other) => comparison.check(&place, "content", &buffer.content, &other.content),
             None => comparison.missing(&place, "buffer", 1),
         }

@@ -29,7 +29,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What is left out.
     pub skips: Vec<Skip>,
-    /// The paste buffers that are made if there are none of their names, the oldest first.
+    /// The paste buffers that are made if they are not there, the oldest first.
     pub buffers: Vec<Buffer>,
 }
 

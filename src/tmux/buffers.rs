@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::escape::counted;
 use super::{Tmux, TmuxError};
-use crate::model::ByteString;
+use crate::model::{Buffer, ByteString};
 
 /// How many buffers are looked at, the newest.
 pub const BUFFERS_MAX: usize = 50;
@@ -43,10 +43,12 @@ pub async fn read(tmux: &Tmux, name: &ByteString) -> Result<Vec<u8>, TmuxError> 
     tmux.run(&[Command::new("save-buffer").arg("-b").arg(name.as_os_str()).arg("-")]).await
 }
 
-/// Makes a buffer, or changes the one that has this name.
+/// Makes a buffer, or changes the one that has this name. One whose name is tmux's own gets such a name anew: given by
+/// us, it would be a name like any other.
 pub async fn load(tmux: &Tmux, name: &ByteString, content: &[u8]) -> Result<(), TmuxError> {
-    let load = Command::new("load-buffer").arg("-b").arg(name.as_os_str()).arg("-");
-    tmux.run_with_input(&[load], content).await.map(drop)
+    let load = Command::new("load-buffer");
+    let load = if Buffer::is_automatic(name) { load } else { load.arg("-b").arg(name.as_os_str()) };
+    tmux.run_with_input(&[load.arg("-")], content).await.map(drop)
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //! environments of sessions.
 //!
 //! They are printed by `show-options` and `show-environment`, one section per place, and each section is
-//! announced by a line of ours. tmux quotes what it prints so that it could read it again (`args_escape` in
-//! arguments.c, the same from 3.2a to 3.8); here that is undone.
+//! announced by a line of ours. tmux quotes a value so that it could read it again (`args_escape` in
+//! arguments.c, the same from 3.2a to 3.8); here that is undone. The commands of a hook it does not quote: it
+//! prints them as they are typed, quotes within them and all, and as such they are kept and set again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -15,11 +16,16 @@ use super::escape::{undo_3_4, unvis};
 use super::version::Version;
 use super::{Tmux, TmuxError};
 
-/// How many bytes of arguments one client may have: tmux refuses more than 16 KiB (`MAX_IMSGSIZE`).
-const ARGUMENT_BYTES_MAX: usize = 14 * 1024;
+/// How many sections one client asks for, in ten words each: tmux refuses more than 1000 words since 3.7
+/// (`cmd_unpack_argv`), and more than 16 KiB (`MAX_IMSGSIZE`).
+const SECTIONS_MAX: usize = 90;
 
 /// What begins the line that announces a section; no option or variable is called like that.
 const ANNOUNCE: char = '=';
+
+/// The line behind the last section of a batch. The exit status does not tell whether all were printed: a hook of
+/// the user's that fails (`after-show-options`) makes it a failure.
+const END: &str = "=";
 
 /// How old what is known of the details may be when nothing else shows that they have changed: nothing does
 /// show it, and asking costs as much as all the rest of a look.
@@ -95,10 +101,10 @@ impl Section {
         })
     }
 
-    /// Returns the command that prints it. -q: what is gone by now has none.
+    /// Returns the command that prints it, and that fails when the place is gone.
     fn command(self, hooks: bool) -> Command {
         let options = || {
-            let show = Command::new("show-options").arg("-q");
+            let show = Command::new("show-options");
             if hooks { show.arg("-H") } else { show }
         };
         match self {
@@ -131,24 +137,29 @@ impl Known {
         self.read_at = None;
     }
 
-    /// Returns the details of these places, which are read unless they are known well enough.
+    /// Returns the details of these places, which are read unless they are known well enough; `None` when one of
+    /// the places has gone since they were listed.
     pub(super) async fn get(
         &mut self,
         tmux: &Tmux,
         server: &ServerId,
         version: &str,
         sections: Vec<Section>,
-    ) -> Result<&Details, TmuxError> {
+    ) -> Result<Option<&Details>, TmuxError> {
         let young = self.read_at.is_some_and(|at| at.elapsed() < AGE_MAX);
         if !young || self.of.0 != *server || self.of.1 != sections {
             let mut details = Details::default();
             for batch in commands(&sections, version) {
-                // What has gone since the list was made ends the batch; the next look finds another list.
-                parse(&tmux.run_partly(&batch).await?, version, &mut details);
+                let output = tmux.run_partly(&batch).await?;
+                // What has gone ends the batch, and what stands behind it would seem to have nothing set.
+                if !is_whole(&output) {
+                    return Ok(None);
+                }
+                parse(&output, version, &mut details);
             }
             *self = Self { details, of: (server.clone(), sections), read_at: Some(Instant::now()) };
         }
-        Ok(&self.details)
+        Ok(Some(&self.details))
     }
 }
 
@@ -157,23 +168,17 @@ pub fn commands(sections: &[Section], version: &str) -> Vec<Vec<Command>> {
     // 3.2a prints the commands of a hook without the quotes within quotes, and what it prints could do
     // something else.
     let hooks = Version::parse(version).is_none_or(|version| (version.major, version.minor) >= (3, 3));
-    let mut batches: Vec<Vec<Command>> = Vec::new();
-    let mut used = ARGUMENT_BYTES_MAX;
-    for section in sections {
-        let announce = Command::new("display-message").arg("-p").arg(section.title());
-        let show = section.command(hooks);
-        // Each word ends in a NUL, and a semicolon stands between commands.
-        let cost = announce.bytes() + show.bytes() + 4;
-        if used + cost > ARGUMENT_BYTES_MAX {
-            batches.push(Vec::new());
-            used = 0;
-        }
-        used += cost;
-        if let Some(batch) = batches.last_mut() {
-            batch.extend([announce, show]);
-        }
-    }
-    batches
+    let say = |text: &str| Command::new("display-message").arg("-p").arg(text);
+    let batches = sections.chunks(SECTIONS_MAX).map(|batch| {
+        let shown = batch.iter().flat_map(|section| [say(&section.title()), section.command(hooks)]);
+        shown.chain([say(END)]).collect()
+    });
+    batches.collect()
+}
+
+/// Returns whether a batch printed all its sections.
+fn is_whole(output: &[u8]) -> bool {
+    output.split(|byte| *byte == b'\n').any(|line| line == END.as_bytes())
 }
 
 /// Reads what `commands` printed into `details`. What cannot be understood is left out: an option is no
@@ -242,15 +247,56 @@ fn after(text: &[u8], used: usize) -> &[u8] {
     text.get(used..).unwrap_or_default()
 }
 
+/// Arrays of tmux's whose elements are text, the same from 3.2a to 3.8. All others are hooks: their elements are
+/// commands.
+const TEXT_ARRAYS: [&str; 8] = [
+    "codepoint-widths",
+    "command-alias",
+    "pane-colours",
+    "status-format",
+    "terminal-features",
+    "terminal-overrides",
+    "update-environment",
+    "user-keys",
+];
+
+/// The option that holds commands and is no hook.
+const COMMAND: &str = "default-client-command";
+
 /// Reads `NAME VALUE`; an array without elements has no value.
+///
+/// tmux prints a name as it is, also one with a space (`@a b`). A user's option has a quoted value, and what
+/// cannot be one is part of the name: such an option is left out.
 fn option(line: &[u8]) -> Option<(String, ByteString)> {
     let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
     let name = str::from_utf8(&line[..end]).ok()?.to_owned();
-    let first = *name.as_bytes().first()?;
-    (first == b'@' || first.is_ascii_alphabetic()).then(|| (name, unquote(after(line, end + 1)).into()))
+    let printed = after(line, end + 1);
+    let value = match name.as_bytes().first()? {
+        b'@' if is_quoted(printed) => unquote(printed),
+        b'@' => return None,
+        letter if !letter.is_ascii_alphabetic() => return None,
+        _ if holds_commands(&name) => printed.to_vec(),
+        _ => unquote(printed),
+    };
+    Some((name, value.into()))
 }
 
-/// Undoes `args_escape`. Numbers, keys and colours are printed as they are, and are not changed by this.
+/// Returns whether an option's value is printed as commands.
+fn holds_commands(name: &str) -> bool {
+    name == COMMAND || name.split_once('[').is_some_and(|(array, _)| !TEXT_ARRAYS.contains(&array))
+}
+
+/// Returns whether this can be what `args_escape` made of a text: something, in quotes where it has spaces.
+fn is_quoted(printed: &[u8]) -> bool {
+    match printed {
+        [b'"', inner @ ..] => closing_quote(inner).is_some_and(|end| end + 1 == inner.len()),
+        [b'\'', .., b'\''] => true,
+        plain => !plain.is_empty() && !plain.contains(&b' '),
+    }
+}
+
+/// Undoes `args_escape`. Numbers, keys and colours are printed as they are, and are not changed by this; the
+/// commands of a hook would be.
 fn unquote(printed: &[u8]) -> Vec<u8> {
     match printed {
         [b'\'', inner @ .., b'\''] => unvis(inner),
@@ -335,6 +381,52 @@ mod tests {
     }
 
     #[test]
+    fn commands_are_kept_as_they_are_typed() {
+        let output = br#"=S 1
+client-attached[0] run-shell "echo \"x; kill-session -t bar\""
+window-renamed[7] display-message "a \$HOME \\ b"
+pane-focus-in[0] display-message \ttab
+window-linked[0] 
+default-client-command display-message "a b"
+status-format[0] "a b"
+command-alias[0] "x=display-message \"y\""
+"#;
+        let mut details = Details::default();
+        parse(output, "3.5a", &mut details);
+        let expected = [
+            ("client-attached[0]", r#"run-shell "echo \"x; kill-session -t bar\"""#),
+            ("command-alias[0]", r#"x=display-message "y""#),
+            ("default-client-command", r#"display-message "a b""#),
+            ("pane-focus-in[0]", r"display-message \ttab"),
+            ("status-format[0]", "a b"),
+            ("window-linked[0]", ""),
+            ("window-renamed[7]", r#"display-message "a \$HOME \\ b""#),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), ByteString::from(value)));
+        assert_eq!(details.sessions[&SessionId(1)], Options::from(expected));
+    }
+
+    #[test]
+    fn a_batch_that_stopped_is_told() {
+        assert!(is_whole(b"=S 3\nstatus off\n=E 3\n=\n"));
+        assert!(is_whole(b"=S 3\n=\nprinted by a hook\n"));
+        assert!(!is_whole(b"=S 3\nstatus off\n@x =\n=E 3\n"));
+        assert!(!is_whole(b""));
+    }
+
+    #[test]
+    fn an_option_with_a_space_in_its_name_is_no_other() {
+        for line in ["@a b x", "@a b \"x y\"", "@a \"b \"c d\"", "@a \"b \\\"", "@a 'b x", "@d", "1 x"] {
+            assert_eq!(option(line.as_bytes()), None, "{line}");
+        }
+        for (line, value) in
+            [("@a 'b \"x'", "b \"x"), ("@a \"b x\"", "b x"), ("@a \\\"", "\""), ("@a ''", ""), ("@a b", "b")]
+        {
+            assert_eq!(option(line.as_bytes()), Some(("@a".to_owned(), value.into())), "{line}");
+        }
+    }
+
+    #[test]
     fn only_3_4_marks_dollars() {
         let mut details = Details::default();
         parse(
@@ -348,14 +440,16 @@ mod tests {
 
     #[test]
     fn batches_are_small_enough_for_one_client() {
-        let sections: Vec<Section> = (0..2000).map(|id| Section::Pane(PaneId(id))).collect();
+        let environment = |id| Section::Environment { session: SessionId(id), hidden: true };
+        let sections: Vec<Section> = (0..2000).map(|id| environment(u32::MAX - id)).collect();
         let batches = commands(&sections, "3.5a");
-        assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 4000);
+        assert_eq!(batches.iter().map(|batch| batch.len() - 1).sum::<usize>(), 4000);
         for batch in &batches {
             let words = super::super::command::join(batch);
+            assert!(words.len() < 1000, "{}", words.len());
             assert!(words.iter().map(|word| word.len() + 1).sum::<usize>() < 16 * 1024);
         }
-        assert!(batches.len() < 20, "{}", batches.len());
+        assert!(batches.len() < 25, "{}", batches.len());
     }
 
     proptest! {

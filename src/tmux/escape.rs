@@ -87,34 +87,48 @@ pub(super) fn undo_3_4(output: &[u8], version: &str) -> Vec<u8> {
     out
 }
 
+/// Returns whether servers of a version encode what they print (`VIS_NOSLASH`: control characters but tab and newline
+/// as octal or as in C, backslashes as they are): 3.4 and 3.5.
+pub(super) fn encodes(version: &str) -> bool {
+    let version = Version::parse(version).map(|version| (version.major, version.minor));
+    version.is_some_and(|version| ((3, 4)..(3, 6)).contains(&version))
+}
+
 /// Splits `length` bytes of a value off a line that tmux printed, and returns the value and what
 /// follows it. `ends` tells whether what follows can stand behind the value.
 ///
-/// From 3.4 on tmux encodes what it prints (`VIS_NOSLASH`: control characters as octal or as in C, backslashes
-/// as they are), so a value can take more bytes than it has. The plain reading is tried first, then the
-/// decoded one.
+/// Where tmux encodes what it prints, a value can take more bytes than it has, and a backslash in it can look like
+/// the beginning of an encoded character. So both readings are tried, first the one that goes with the version.
 pub(super) fn split_printed(
     line: &[u8],
     length: usize,
+    encoded: bool,
     ends: impl Fn(&[u8]) -> bool,
 ) -> Option<(Vec<u8>, &[u8])> {
-    if let Some((value, rest)) = line.split_at_checked(length)
-        && ends(rest)
-    {
-        return Some((value.to_vec(), rest));
-    }
-    let mut value = Vec::with_capacity(length);
+    let [first, second] = if encoded { [split_encoded, split_plain] } else { [split_plain, split_encoded] };
+    let try_one = |split: Split| split(line, length).filter(|(_, rest)| ends(rest));
+    try_one(first).or_else(|| try_one(second))
+}
+
+type Split = fn(&[u8], usize) -> Option<(Vec<u8>, &[u8])>;
+
+fn split_plain(line: &[u8], length: usize) -> Option<(Vec<u8>, &[u8])> {
+    line.split_at_checked(length).map(|(value, rest)| (value.to_vec(), rest))
+}
+
+fn split_encoded(line: &[u8], length: usize) -> Option<(Vec<u8>, &[u8])> {
+    let mut value = Vec::new();
     let mut rest = line;
     while value.len() < length {
         let (byte, used) = match rest {
             // What is never written for a control character is itself.
-            [b'\\', b'\\' | b's' | b'$' | b'"' | b'`', ..] => (b'\\', 1),
+            [b'\\', b'\\' | b's' | b't' | b'n' | b'$' | b'"' | b'`', ..] => (b'\\', 1),
             _ => unvis_one(rest)?,
         };
         value.push(byte);
         rest = &rest[used..];
     }
-    ends(rest).then_some((value, rest))
+    Some((value, rest))
 }
 
 /// Reads a value that a server of some version printed behind its length (`#{n:name}:#{name}`) and to the end
@@ -123,7 +137,8 @@ pub fn counted(printed: &[u8], version: &str) -> Option<Vec<u8>> {
     let printed = &undo_3_4(printed, version);
     let colon = printed.iter().position(|byte| *byte == b':')?;
     let length = str::from_utf8(&printed[..colon]).ok()?.parse().ok()?;
-    split_printed(&printed[colon + 1..], length, <[u8]>::is_empty).map(|(value, _)| value)
+    let value = split_printed(&printed[colon + 1..], length, encodes(version), <[u8]>::is_empty);
+    value.map(|(value, _)| value)
 }
 
 #[cfg(test)]
@@ -166,18 +181,33 @@ mod tests {
     #[test]
     fn a_value_is_found_by_its_length_printed_plain_or_encoded() {
         let tab = |rest: &[u8]| rest.first() == Some(&b'\t');
-        let cases: [(&[u8], usize, &[u8]); 5] = [
+        let cases: [(&[u8], usize, &[u8]); 6] = [
             (b"a\tb\trest", 3, b"a\tb"),
-            (br"a\tb", 1, b"a"),
+            (b"a\tb", 1, b"a"),
             (b"x\\033y\trest", 3, b"x\x1by"),
             (b"\\s\\033y\trest", 4, b"\\s\x1by"),
             (b"a\\b\trest", 3, br"a\b"),
+            (b"\\t\\n\\a\trest", 5, b"\\t\\n\x07"),
         ];
         for (line, length, expected) in cases {
-            let line = if line == br"a\tb" { b"a\tb".as_slice() } else { line };
-            let (value, _) = split_printed(line, length, tab).unwrap();
-            assert_eq!(value, expected, "{}", String::from_utf8_lossy(line));
+            for encoded in [false, true] {
+                let (value, _) = split_printed(line, length, encoded, tab).unwrap();
+                assert_eq!(value, expected, "{}", String::from_utf8_lossy(line));
+            }
         }
-        assert!(split_printed(b"abc", 9, tab).is_none());
+        assert!(split_printed(b"abc", 9, false, tab).is_none());
+        // Both readings end well; the version says which is right.
+        let both = b"d\\033a\tbc\trest";
+        let read = |encoded| split_printed(both, 6, encoded, tab).unwrap().0;
+        assert_eq!((read(false).as_slice(), read(true).as_slice()), (&br"d\033a"[..], &b"d\x1ba\tbc"[..]));
+    }
+
+    #[test]
+    fn some_versions_encode_what_they_print() {
+        for (version, expected) in
+            [("3.3a", false), ("3.4", true), ("3.5a", true), ("3.6", false), ("3.7c", false), ("", false)]
+        {
+            assert_eq!(encodes(version), expected, "{version}");
+        }
     }
 }

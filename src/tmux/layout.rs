@@ -10,7 +10,8 @@
 
 use std::fmt::Write;
 
-/// How deep cells may nest and how many there may be, so that no damaged file can exhaust the stack.
+/// How deep cells may nest, so that no damaged file can exhaust the stack. There are no more of them than the text
+/// has bytes.
 const DEPTH_MAX: usize = 200;
 
 /// A layout that is none.

@@ -16,6 +16,9 @@ use super::version::Version;
 /// Finds the order that a restored pane's process was started with.
 pub type FindStart<'a> = &'a (dyn Fn(ObjectId) -> Option<PaneStart> + Send + Sync);
 
+/// How often a server is looked at anew because something of it went meanwhile.
+const LOOKS_MAX: u32 = 4;
+
 /// A server as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
@@ -65,6 +68,9 @@ pub enum ObserveError {
     /// tmux answered something unexpected.
     #[error(transparent)]
     Answer(#[from] ParseError),
+    /// Sessions, windows or panes went, each time it was tried.
+    #[error("the server changed while it was looked at")]
+    Changed,
     /// The server ended between its answer and our look at its process.
     #[error("the server (pid {pid}) ended while it was looked at")]
     Ended {
@@ -90,16 +96,35 @@ pub async fn observe_again(
     find_start: FindStart<'_>,
     known: &mut Known,
 ) -> Result<Observation, ObserveError> {
+    for _ in 0..LOOKS_MAX {
+        if let Some(observation) = observe_once(tmux, proc, find_start, known).await? {
+            return Ok(observation);
+        }
+    }
+    Err(ObserveError::Changed)
+}
+
+/// Returns nothing when something of the server's went while it was looked at: half a look would show what is
+/// left without its options.
+async fn observe_once(
+    tmux: &Tmux,
+    proc: &Proc,
+    find_start: FindStart<'_>,
+    known: &mut Known,
+) -> Result<Option<Observation>, ObserveError> {
     let output = tmux.run_partly(&query::commands()).await?;
     let answer = query::parse(&output)?;
     let pid = answer.pid;
     let stat = proc.stat(pid).map_err(|_| ObserveError::Ended { pid })?;
     let id = ServerId { boot: proc.boot_id(), pid, start_ticks: stat.start_ticks };
     let server_argv = proc.argv(pid).unwrap_or_default();
-    let details = known.get(tmux, &id, &answer.version, sections(&answer)).await?;
+    let Some(details) = known.get(tmux, &id, &answer.version, sections(&answer)).await? else {
+        return Ok(None);
+    };
     let programs = Programs { proc, find_start, server_argv };
     let version = answer.version.clone();
-    Ok(Builder { programs, socket: tmux.socket(), details, version: &version }.observation(id, answer))
+    let builder = Builder { programs, socket: tmux.socket(), details, version: &version };
+    Ok(Some(builder.observation(id, answer)))
 }
 
 /// Returns the places that may have options of their own; a linked window counts once.

@@ -7,7 +7,7 @@
 use crate::model::{PaneId, SessionId, WindowId};
 
 use super::command::Command;
-use super::escape::{split_printed, undo_3_4};
+use super::escape::{encodes, split_printed, undo_3_4};
 
 /// How many lines of an answer are read; a server with more panes than this is refused, not cut.
 const ROWS_MAX: usize = 20_000;
@@ -120,10 +120,11 @@ pub fn parse(output: &[u8]) -> Result<Answer, ParseError> {
     let mut server = None;
     let mut sessions = Vec::new();
     let mut panes = Vec::new();
-    let output = undo_3_4(output, version_in(output));
+    let version = version_in(output);
+    let (output, encoded) = (undo_3_4(output, version), encodes(version));
     let mut rest = output.as_slice();
     while !rest.is_empty() {
-        let mut row = Row { start: rest, rest };
+        let mut row = Row { start: rest, rest, encoded };
         match row.field()? {
             "V" => server = Some((row.number()?, row.last_field()?.to_owned())),
             "S" => sessions.push(row.session()?),
@@ -146,10 +147,17 @@ fn version_in(output: &[u8]) -> &str {
     str::from_utf8(version).unwrap_or_default()
 }
 
+/// Returns whether a row can begin here, or there is no other.
+fn begins_row(rest: &[u8]) -> bool {
+    rest.is_empty() || rest.starts_with(b"S\t") || rest.starts_with(b"P\t")
+}
+
 /// A line that is being read from left to right.
 struct Row<'a> {
     start: &'a [u8],
     rest: &'a [u8],
+    /// Whether control characters in its values are encoded.
+    encoded: bool,
 }
 
 impl<'a> Row<'a> {
@@ -199,7 +207,9 @@ impl<'a> Row<'a> {
     /// Reads `LENGTH:VALUE` and the separator behind it.
     fn value(&mut self, end: u8) -> Result<Vec<u8>, ParseError> {
         let length = self.until(b':')?.parse().map_err(|_| self.error("a length was expected"))?;
-        let (value, rest) = split_printed(self.rest, length, |rest| rest.first() == Some(&end))
+        let ends =
+            |rest: &[u8]| rest.strip_prefix(&[end]).is_some_and(|rest| end != b'\n' || begins_row(rest));
+        let (value, rest) = split_printed(self.rest, length, self.encoded, ends)
             .ok_or_else(|| self.error("a value does not have the length it was announced with"))?;
         self.rest = &rest[1..];
         Ok(value)
@@ -288,6 +298,17 @@ mod tests {
         let answer = parse(text.as_bytes()).unwrap();
         assert_eq!(answer.sessions[0].name, b"w\tb\nP\t$1:");
         assert_eq!(answer.panes[0].title, b"a:b:c");
+    }
+
+    #[test]
+    fn a_directory_may_hold_what_looks_like_its_end() {
+        let printed = b"d\\033a\nbc";
+        for (version, length, expected) in [("3.5a", 6, &b"d\x1ba\nbc"[..]), ("3.3a", 9, printed)] {
+            let answer = ANSWER.replace("3.3a", version);
+            let before = answer.strip_suffix("4:/tmp\n").unwrap();
+            let text = [before.as_bytes(), format!("{length}:").as_bytes(), printed, b"\n"].concat();
+            assert_eq!(parse(&text).unwrap().panes[0].start_directory, expected, "{version}");
+        }
     }
 
     #[test]

@@ -82,9 +82,10 @@ impl Lines {
                     self.spaces += 1;
                     rest
                 }
+                // No cell of tmux's holds one: whoever wrote it meant it for a terminal.
+                first if is_control(*first) => rest,
                 _ => {
-                    let end =
-                        text[1..].iter().position(|byte| matches!(byte, b'\n' | 0x1b | 0x0e | 0x0f | b' '));
+                    let end = text[1..].iter().position(|byte| is_control(*byte) || *byte == b' ');
                     let (run, rest) = text.split_at(end.map_or(text.len(), |end| end + 1));
                     self.write(run);
                     rest
@@ -157,6 +158,11 @@ impl Lines {
         }
         &text[1..]
     }
+}
+
+/// Returns whether a byte is a control character and not a tab, which a cell can hold (from 3.5 on).
+fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
 }
 
 fn link_or_none(link: &[u8]) -> &[u8] {
@@ -303,6 +309,7 @@ mod tests {
             ("\n\n\n", ""),
             ("a  \n\nb\n\n  \n", "a\n\nb\n"),
             ("no newline", "no newline\n"),
+            ("\x07a\r\x08b\x7f\x05\tc\x0b\x0c\n", "ab\tc\n"),
             ("\x1b[31mred\nstill\x1b[39m plain\n", "\x1b[31mred\x1b[0m\n\x1b[31mstill\x1b[0m plain\n"),
             ("\x1b[31mred\n\x1b[0m\n\n", "\x1b[31mred\x1b[0m\n"),
             ("\x1b[44m bar \x1b[0m  \n", "\x1b[44m bar \x1b[0m\n"),
