@@ -271,7 +271,7 @@ impl Worker {
     }
 
     pub(super) async fn save(self: Arc<Self>, mut job: SaveJob) -> Result<Saved, String> {
-        let texts = self.read_texts(&job).await?;
+        let mut texts = self.read_texts(&job).await?;
         for pane in job.server.panes_mut() {
             if let Some(text) = texts.iter().find(|text| text.pane == pane.id) {
                 pane.scrollback = text.scrollback.clone();
@@ -279,10 +279,10 @@ impl Worker {
         }
         self.read_buffers(&mut job).await;
         let shared = self.clone();
-        let (job, same) = blocking(move || {
-            shared.recorder.make_room(&mut job.server, &shared.writer);
+        let (job, texts, same) = blocking(move || {
+            shared.recorder.make_room(&mut job.server, &mut texts, &shared.writer);
             let same = job.previous.as_ref().is_some_and(|(_, previous)| previous.server == job.server);
-            Ok((job, same))
+            Ok((job, texts, same))
         })
         .await?;
         let optional = matches!(job.reason, crate::model::Reason::Output | crate::model::Reason::Stopping);

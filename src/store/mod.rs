@@ -434,4 +434,4 @@ fn stored_object(entry: fs::DirEntry) -> Option<StoredObject> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -110,11 +110,16 @@ fn snapshot(writer: &Writer, names: &[&str]) -> Snapshot {
 }
 
 /// Gives all objects an age at which they may go.
-fn make_old(store: &Store) {
+pub(crate) fn make_old(store: &Store) {
     let long_ago = SystemTime::now() - 2 * OBJECT_GRACE;
-    for object in store.objects() {
-        File::options().append(true).open(object.path).unwrap().set_modified(long_ago).unwrap();
+    for path in object_paths(store) {
+        File::options().append(true).open(path).unwrap().set_modified(long_ago).unwrap();
     }
+}
+
+/// Returns the files of all objects.
+pub(crate) fn object_paths(store: &Store) -> Vec<PathBuf> {
+    store.objects().into_iter().map(|object| object.path).collect()
 }
 
 /// Returns the bytes with one bit changed, for every bit.

@@ -100,14 +100,21 @@ impl Writer {
         Ok(id)
     }
 
-    /// Returns how many bytes and lines an object has; nothing of one that cannot be read.
-    pub fn size_of(&self, id: ObjectId) -> (u64, u64) {
+    /// Returns how many bytes and lines an object has: none if it cannot be read, and `None` if a clean-up has
+    /// removed it.
+    pub fn size_of(&self, id: ObjectId) -> Option<(u64, u64)> {
         if let Some(size) = self.known.size(id) {
-            return size;
+            return Some(size);
         }
-        let Ok(content) = self.store.object(id) else { return (0, 0) };
-        self.known.add(id, &self.store.object_path(id), &content);
-        known::size(&content)
+        let path = self.store.object_path(id);
+        match self.store.object(id) {
+            Ok(content) => {
+                self.known.add(id, &path, &content);
+                Some(known::size(&content))
+            }
+            // That of one that is damaged may turn up again, and is written anew then.
+            Err(_) => (!matches!(path.try_exists(), Ok(false))).then_some((0, 0)),
+        }
     }
 
     /// Returns whether an object's file is there; it is not read.
