@@ -231,7 +231,10 @@ impl Worker {
             mode: StartMode::Ask,
             approved: &self.settings.approved,
         };
+        self.protect(plan.generation).await;
         let report = executor.execute(plan).await;
+        // Its panes have been made, and read their texts now.
+        self.protect(plan.generation).await;
         self.say_lost_texts(plan.generation).await;
         self.say_other_globals(plan.generation).await;
         for (session, outcome) in &report.sessions {
@@ -242,6 +245,14 @@ impl Worker {
             }
         }
         report
+    }
+
+    /// Keeps a generation and its texts from being cleaned up.
+    async fn protect(self: &Arc<Self>, generation: u64) {
+        let shared = self.clone();
+        if let Err(why) = blocking(move || shared.writer.protect(generation)).await {
+            debug!(generation, "it is restored as it was when it could be read: {why}");
+        }
     }
 
     /// Says which texts of a generation are damaged: its panes come back without them.
