@@ -139,7 +139,7 @@ impl Bench {
                 }
             };
         }
-        self.recorder.make_room(&mut server, &self.writer);
+        self.recorder.make_room(&mut server, &mut [], &self.writer);
         assert_ne!(self.writer.save(&snapshot(&server)).unwrap(), 0);
         seen
     }

@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, User};
+use tokio::time::{Instant, sleep};
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
@@ -20,14 +22,22 @@ use crate::keeper::{self, Startup, StartupError};
 use crate::logind::{LINGER_DIR, Linger, Logind};
 use crate::pane::Level;
 use crate::place::{PlaceError, Places};
+use crate::proc::Proc;
 use crate::socket::{self, SocketArguments};
-use crate::store::{StoreError, Writer};
+use crate::store::{StoreError, Writer, writer_of};
 use crate::tmux::{TmuxError, found};
 use crate::{logging, pane};
 
 /// The exit status of a keeper that a restart cannot help; the unit names it in
 /// `RestartPreventExitStatus=`. 78 is `EX_CONFIG` of sysexits.h.
 pub const EXIT_HOPELESS: u8 = 78;
+
+/// How long a keeper that starts waits for a `keeperctl` that writes to the store: an import of much text takes
+/// seconds.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The pause between two tries, which take 0.2 s themselves.
+const LOCK_PAUSE: Duration = Duration::from_millis(300);
 
 /// Keeps a tmux server alive, saves what is in it, and brings it back
 ///
@@ -101,6 +111,8 @@ enum DaemonError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    SecondKeeper(StoreError),
+    #[error(transparent)]
     Tmux(#[from] TmuxError),
     #[error(transparent)]
     Startup(#[from] StartupError),
@@ -115,6 +127,7 @@ impl DaemonError {
         match self {
             DaemonError::Config(_)
             | DaemonError::Place(_)
+            | DaemonError::SecondKeeper(_)
             | DaemonError::Tmux(TmuxError::Missing { .. } | TmuxError::TooOld { .. })
             | DaemonError::Startup(StartupError::Place(_) | StartupError::Serve(ServeError::Place(_))) => {
                 EXIT_HOPELESS
@@ -172,11 +185,11 @@ fn run(arguments: &Arguments) -> Result<(), DaemonError> {
     logging::start(arguments.log);
     let places = Places::find()?;
     let settings = arguments.socket.over(config::load(&places.config)?);
-    let writer = Arc::new(Writer::open(&places.state)?);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::Runtime)?;
     let program = own_program().map_err(DaemonError::Runtime)?;
     runtime.block_on(async {
+        let writer = Arc::new(open_store(&places.state).await?);
         let login = environment::login(&program).await;
         // Whatever we write is the user's alone. Not before the login shell was asked, which starts with our
         // mask and tells the one that panes shall have.
@@ -192,6 +205,34 @@ fn run(arguments: &Arguments) -> Result<(), DaemonError> {
         keeper::run(Startup { settings, places, login, tmux, program, writer, is_service }).await?;
         Ok(())
     })
+}
+
+/// Opens the store. A `keeperctl` that writes to it is done soon and waited for; another keeper is not.
+async fn open_store(dir: &Path) -> Result<Writer, DaemonError> {
+    let deadline = Instant::now() + LOCK_WAIT_MAX;
+    let mut told = false;
+    loop {
+        match Writer::open(dir) {
+            Err(error @ StoreError::Locked { .. }) if is_held_by_keeper(dir) => {
+                return Err(DaemonError::SecondKeeper(error));
+            }
+            Err(StoreError::Locked { pid, .. }) if Instant::now() < deadline => {
+                if !told {
+                    info!(pid, store = %dir.display(), "waiting for another process that writes to the store");
+                }
+                told = true;
+                sleep(LOCK_PAUSE).await;
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Returns whether the process that writes to a store is a keeper.
+fn is_held_by_keeper(dir: &Path) -> bool {
+    writer_of(dir)
+        .and_then(|pid| Proc::default().stat(pid).ok())
+        .is_some_and(|stat| stat.comm.starts_with(env!("CARGO_PKG_NAME")))
 }
 
 /// Returns whether a service manager started this very process; INVOCATION_ID and others are inherited by

@@ -407,6 +407,20 @@ fn a_second_keeper_is_refused_and_told_of_the_first() {
 }
 
 #[test]
+fn a_keeper_waits_for_whoever_writes_to_the_store_for_a_moment() {
+    let mut keeper = Keeper::prepare();
+    let other = agent_keeper::store::Writer::open(keeper.store_dir()).unwrap();
+    keeper.spawn_daemon();
+    let own_pid = std::process::id().to_string();
+    until("the keeper to wait", || {
+        let log = keeper.log();
+        log.lines().any(|line| line.contains("waiting for another process") && line.contains(&own_pid))
+    });
+    drop(other);
+    until("the daemon to answer", || keeper.state() != "");
+}
+
+#[test]
 fn ending_the_keeper_leaves_nothing_of_it_at_the_server() {
     let mut keeper = Keeper::start();
     keeper.tmux.run(&["new-session", "-d", "-s", "web"]);

@@ -222,3 +222,24 @@ fn a_drill_ends_with_its_keeper_and_when_it_is_interrupted() {
     assert!(!record_path(&keeper).exists());
     assert_eq!(stages(&keeper), Vec::<PathBuf>::new());
 }
+
+#[test]
+fn only_what_a_restore_starts_from_is_remembered_and_an_import_is_proven_as_it_comes_back() {
+    let mut keeper = Keeper::prepare_quick();
+    keeper.configure("[snapshot]\ninterval = \"200ms\"\nbuffers = true\n");
+    keeper.start_watching();
+    keeper.tmux.run(&["new-session", "-d", "-s", "web", "sleep 1000"]);
+    keeper.tmux.run(&["set-buffer", "-b", "mine", "copied"]);
+    let saved = |snapshot: &Value| snapshot["server"]["buffers"].as_array().is_some_and(|all| all.len() == 1);
+    keeper.saved("the session and the buffer", saved);
+    keeper.stop_daemon("TERM");
+    assert_eq!(drill(&keeper, &[]).0, Some(0));
+    let remembered = record(&keeper);
+    let file = keeper.path("exported");
+    let file = file.to_str().unwrap();
+    assert!(keeper.ctl(&["snapshot", "export", "latest", file]).status.success());
+    let imported = keeper.ctl_json(&["snapshot", "import", file])["generation"].to_string();
+    let (code, said) = drill(&keeper, &[&imported]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(record(&keeper), remembered, "another one proves nothing of it");
+}

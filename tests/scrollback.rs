@@ -14,7 +14,7 @@ use agent_keeper::model::{PaneId, Scrollback};
 use agent_keeper::proc::Proc;
 use agent_keeper::store::Writer;
 use agent_keeper::tmux::Tmux;
-use agent_keeper::tmux::capture::{REPLAY_BEGIN, REPLAY_END, capture};
+use agent_keeper::tmux::capture::{REPLAY_BEGIN, REPLAY_END, Reader, capture};
 use agent_keeper::tmux::observe::observe;
 use proptest::prelude::*;
 use support::{Keeper, PrivateTmux, eventually, short_dir, text, tmux_program, until};
@@ -231,7 +231,7 @@ fn all_panes_together_keep_no_more_than_they_may() {
     for pane in server.panes_mut() {
         pane.scrollback = texts[pane.id.0 as usize].clone();
     }
-    lab.recorder.make_room(&mut server, &lab.writer);
+    lab.recorder.make_room(&mut server, &mut [], &lab.writer);
     let kept: Vec<_> = server.panes().map(|(_, _, pane)| pane.scrollback.clone()).collect();
     assert_eq!(kept[1], texts[1]);
     let (shown, _) = lab.writer.store().text(&kept[0]);
@@ -317,7 +317,7 @@ fn complaint_25_text_of_some_sessions_is_never_kept_and_credentials_of_none() {
         lines_by_session(snapshot) == [("open".to_owned(), 1), ("secret stuff".to_owned(), 0)]
     });
     let stored = || {
-        let store = agent_keeper::store::Store::open(keeper.store_dir()).unwrap();
+        let store = agent_keeper::store::Store::open(keeper.store_dir());
         let snapshot = store.newest().unwrap().good.unwrap().1;
         let texts = snapshot.server.panes().map(|(_, _, pane)| store.text(&pane.scrollback).0);
         text(&texts.collect::<Vec<_>>().concat())
@@ -331,4 +331,20 @@ fn complaint_25_text_of_some_sessions_is_never_kept_and_credentials_of_none() {
     keeper.tmux.run(&["set-option", "-u", "-t", "open", "@keeper-scrollback"]);
     keeper.saved("the text again", |snapshot| lines_by_session(snapshot)[0].1 == 1);
     eventually("a quiet keeper", || (keeper.problem() == "").then_some(()));
+}
+
+#[test]
+fn the_end_of_a_restless_text_says_whether_it_begins_within_a_line() {
+    let lab = Lab::start(2000, BOUNDS);
+    // Twenty lines of three rows each, and the one below them: 53 rows above a screen of eight.
+    lab.print("%0", format!("{}\r\n", "x".repeat(100)).repeat(20).as_bytes(), "all");
+    let tmux = lab.tmux();
+    let last = |lines| lab.runtime.block_on(Reader::new(&tmux, PaneId(0)).last(lines)).unwrap();
+    let within = last(10);
+    assert!(within.place.is_below_others(), "{:?}", within.place);
+    assert_eq!(within.history.split(|byte| *byte == b'\n').next().unwrap().len(), 60);
+    for whole in [last(53), last(1000)] {
+        assert!(!whole.place.is_below_others(), "{:?}", whole.place);
+        assert_eq!(whole.history.split(|byte| *byte == b'\n').next().unwrap().len(), 100);
+    }
 }

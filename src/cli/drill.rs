@@ -58,10 +58,12 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     let master = Drillmaster { tmux_program: tmux.program().to_owned(), login: &login, program: &program };
     let (generation, snapshot, store) = subject(context, arguments)?;
     let number = generation.unwrap_or(0);
+    // What is remembered is whether a restore works, and so what it would start from.
+    let start = store.store.newest_restorable()?.good.map(|(start, _)| start);
     let drill =
         master.hold(number, &snapshot, &store.store, interrupted()).await.map_err(CliError::failed)?;
     // Without a session nothing is proven.
-    if let Some(generation) = generation.filter(|_| drill.comparison.fields > 0) {
+    if let Some(generation) = generation.filter(|_| generation == start && drill.comparison.fields > 0) {
         let proof = Proof::of(generation, &snapshot, &drill, By::Hand);
         if let Err(error) = Record::add(&context.places.state, proof) {
             note(&format!("this drill cannot be remembered: {}", in_words(error)));

@@ -98,6 +98,9 @@ impl From<StoreError> for CliError {
             StoreError::Kept { why: Kept::Newest, .. } => {
                 Self::failed(error).hint("take a newer one first: keeperctl snapshot take")
             }
+            StoreError::Kept { why: Kept::Restoring, .. } => {
+                Self::failed(error).hint("try again in ten minutes")
+            }
             StoreError::Kept { why: Kept::Newer, .. } => Self::failed(error).hint(NEWER),
             StoreError::Locked { .. } => Self::failed(error).hint("what it does: keeperctl status"),
         }

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use crate::dbus::client::{self, ConnectError, Keeper1Proxy};
 use crate::model::Generation;
 use crate::store::Writer;
+use crate::store::carry::Whole;
 
 use super::{CliError, Context};
 
@@ -14,8 +16,8 @@ use super::{CliError, Context};
 pub enum Hand {
     /// The keeper.
     Keeper(Keeper1Proxy<'static>),
-    /// This process.
-    Own(Box<Writer>),
+    /// This process. The store is locked for no longer than it takes: a keeper that starts meanwhile has to wait.
+    Own(PathBuf),
 }
 
 impl Hand {
@@ -23,9 +25,7 @@ impl Hand {
     pub async fn of(context: &Context) -> Result<Self, CliError> {
         match client::connect(&context.places.bus_socket()).await {
             Ok(keeper) => Ok(Hand::Keeper(keeper)),
-            Err(ConnectError::NotRunning { .. }) => {
-                Ok(Hand::Own(Box::new(Writer::open(&context.places.state)?)))
-            }
+            Err(ConnectError::NotRunning { .. }) => Ok(Hand::Own(context.places.state.clone())),
             Err(error) => Err(error.into()),
         }
     }
@@ -34,7 +34,10 @@ impl Hand {
     pub async fn import(&self, file: &File) -> Result<Generation, CliError> {
         match self {
             Hand::Keeper(keeper) => Ok(keeper.import(file.as_fd().into()).await?),
-            Hand::Own(writer) => Ok(writer.import(file)?.generation),
+            Hand::Own(state) => {
+                let whole = Whole::check(file)?;
+                Ok(Writer::open(state)?.import(whole)?.generation)
+            }
         }
     }
 
@@ -42,7 +45,7 @@ impl Hand {
     pub async fn pin(&self, generation: Generation, note: &str) -> Result<(), CliError> {
         match self {
             Hand::Keeper(keeper) => Ok(keeper.pin(generation, note).await?),
-            Hand::Own(writer) => Ok(writer.pin(generation, note)?),
+            Hand::Own(state) => Ok(Writer::open(state)?.pin(generation, note)?),
         }
     }
 
@@ -50,7 +53,7 @@ impl Hand {
     pub async fn unpin(&self, generation: Generation) -> Result<bool, CliError> {
         match self {
             Hand::Keeper(keeper) => Ok(keeper.unpin(generation).await?),
-            Hand::Own(writer) => Ok(writer.unpin(generation)?),
+            Hand::Own(state) => Ok(Writer::open(state)?.unpin(generation)?),
         }
     }
 
@@ -58,7 +61,7 @@ impl Hand {
     pub async fn remove(&self, generations: &[Generation]) -> Result<(), CliError> {
         match self {
             Hand::Keeper(keeper) => Ok(keeper.remove(generations).await?),
-            Hand::Own(writer) => Ok(writer.remove(generations)?),
+            Hand::Own(state) => Ok(Writer::open(state)?.remove(generations)?),
         }
     }
 }

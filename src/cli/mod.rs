@@ -141,7 +141,7 @@ impl Context {
 
     /// Opens the store for reading.
     pub fn store(&self) -> Result<Store, CliError> {
-        Ok(Store::open(&self.places.state)?)
+        Ok(Store::open(&self.places.state))
     }
 
     /// Returns the `agent-keeper` program that belongs to this `keeperctl`: the one beside it.

@@ -13,7 +13,7 @@ use crate::keeper::{Answer, Asked, Summary};
 use crate::model::{Generation, Snapshot};
 use crate::restore::execute::{Outcome, Report};
 use crate::restore::plan::{Selection, SelectionError, Skip};
-use crate::store::carry::CarryError;
+use crate::store::carry::{CarryError, Whole};
 use crate::store::{StoreError, Writer};
 
 use super::OBJECT_PATH;
@@ -73,12 +73,15 @@ impl Keeper {
     }
 
     async fn load(&self, generation: Generation) -> Result<(Generation, Arc<Snapshot>), KeeperError> {
-        let store = self.writer.store().clone();
-        let load = move || match generation {
-            0 => Ok(store.newest_restorable()?.good),
-            _ => store.load(generation).map(|snapshot| Some((generation, snapshot))),
+        let writer = self.writer.clone();
+        let load = move || -> Result<_, StoreError> {
+            let generation = match generation {
+                0 => writer.store().newest_restorable()?.good.map(|(newest, _)| newest),
+                _ => Some(generation),
+            };
+            generation.map(|generation| Ok((generation, writer.protect(generation)?))).transpose()
         };
-        let loaded: Result<_, StoreError> = tokio::task::spawn_blocking(load)
+        let loaded = tokio::task::spawn_blocking(load)
             .await
             .map_err(|error| KeeperError::Refused(error.to_string()))?;
         let found = loaded.map_err(|error| KeeperError::NoGeneration(in_words(error)))?;
@@ -181,7 +184,7 @@ impl Keeper {
         if !file.metadata().is_ok_and(|meta| meta.is_file()) {
             return Err(KeeperError::Refused("only a plain file can be imported".to_owned()));
         }
-        let imported = self.write(move |writer| writer.import(&file)).await?;
+        let imported = self.write(move |writer| writer.import(Whole::check(&file)?)).await?;
         let generation = imported.generation;
         tracing::info!(generation, host = imported.snapshot.host, "imported a snapshot");
         Ok(generation)
@@ -206,7 +209,8 @@ impl Keeper {
     /// Removes snapshots, all of these or none.
     ///
     /// Errors: Error.NoGeneration when one is not there, Error.Refused when one is pinned, is the one that a
-    /// restore would start from or was written by a newer keeper, and when it could not be removed.
+    /// restore would start from, is being restored or was written by a newer keeper, and when it could not be
+    /// removed.
     async fn remove(&self, generations: Vec<u64>) -> Result<(), KeeperError> {
         tracing::info!(?generations, "asked to remove snapshots");
         self.write(move |writer| Ok(writer.remove(&generations)?)).await

@@ -10,6 +10,7 @@
 //! | the drill that the keeper holds by itself | [`scheduled`] |
 //! | a snapshot where none has been taken yet | [`mod@sample`] |
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +18,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::cause::in_words;
 use crate::environment::Login;
-use crate::model::{Buffer, Generation, Pane, PaneId, Server, Session, Snapshot, StartMode, Window};
+use crate::model::{
+    Buffer, Generation, ObjectId, Pane, PaneId, Server, Session, Snapshot, StartMode, Window,
+};
 use crate::proc::Proc;
 use crate::restore::approved::Approved;
 use crate::restore::compare::{Comparison, Difference, compare};
@@ -180,7 +183,7 @@ impl Drillmaster<'_> {
         drill.notes.extend(drill.report.notes.iter().map(|(session, note)| format!("{session}: {note}")));
         // What is left out on purpose is in the notes, and is not lost.
         let sessions = plan.steps.into_iter().map(|step| step.session).collect();
-        let wanted = Server { sessions, ..snapshot.server.clone() };
+        let wanted = Server { sessions, buffers: plan.buffers, ..snapshot.server.clone() };
         drill.notes.extend(obstacles::obstacles(&wanted));
         drill.comparison = settle(&wanted, writer.store(), tmux).await?;
         Ok(drill)
@@ -191,8 +194,9 @@ impl Drillmaster<'_> {
 fn copy_texts(snapshot: &Snapshot, from: &Store, to: &Writer) -> Result<(), StoreError> {
     let chunks = snapshot.server.panes().flat_map(|(_, _, pane)| &pane.scrollback.chunks);
     let buffers = snapshot.server.buffers.iter().map(|buffer| &buffer.content);
-    let texts = chunks.chain(buffers).filter_map(|id| from.object(*id).ok());
-    texts.into_iter().try_for_each(|text| to.put(&text).map(drop))
+    let each: HashSet<&ObjectId> = chunks.chain(buffers).collect();
+    let mut texts = each.into_iter().filter_map(|id| from.object(*id).ok());
+    texts.try_for_each(|text| to.put(&text).map(drop))
 }
 
 async fn buffers_of(tmux: &Tmux, version: &str) -> Result<Vec<Buffer>, TmuxError> {

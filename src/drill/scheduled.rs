@@ -34,7 +34,7 @@ pub fn run(state: &Path, tmux: PathBuf) -> anyhow::Result<()> {
 }
 
 async fn drill(state: &Path, tmux_program: PathBuf) -> anyhow::Result<()> {
-    let store = Store::open(state)?;
+    let store = Store::open(state);
     let Some((generation, snapshot)) = store.newest_restorable()?.good else {
         return Ok(());
     };

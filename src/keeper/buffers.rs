@@ -1,6 +1,7 @@
 //! Reads paste buffers for a snapshot: a bounded number, each once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use tracing::debug;
@@ -8,9 +9,11 @@ use tracing::debug;
 use crate::cause::in_words;
 use crate::model::{Buffer, ObjectId, Server, ServerId};
 use crate::redact::redacted;
-use crate::store::{StoreError, Writer};
+use crate::store::Writer;
 use crate::tmux::buffers::{BUFFER_BYTES_MAX, BUFFERS_MAX, Listed, list, read};
 use crate::tmux::{Tmux, TmuxError};
+
+use super::worker::blocking;
 
 /// Reads buffers and remembers where their contents are.
 #[derive(Debug, Default)]
@@ -24,8 +27,9 @@ pub(super) struct Buffers {
 pub(super) enum BuffersError {
     #[error(transparent)]
     Tmux(#[from] TmuxError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    /// The store; in words.
+    #[error("{0}")]
+    Store(String),
 }
 
 impl Buffers {
@@ -39,7 +43,7 @@ impl Buffers {
     pub(super) async fn record(
         &self,
         tmux: &Tmux,
-        writer: &Writer,
+        writer: &Arc<Writer>,
         server: &Server,
     ) -> Result<Vec<Buffer>, BuffersError> {
         let mut known = self.known.lock().await;
@@ -53,7 +57,11 @@ impl Buffers {
             let content = match known.1.get(&one) {
                 Some(content) => *content,
                 None => match read(tmux, &one.name).await {
-                    Ok(text) => writer.put(&redacted(&text, self.redact))?,
+                    Ok(text) => {
+                        let (writer, redact) = (writer.clone(), self.redact);
+                        let put = move || writer.put(&redacted(&text, redact));
+                        blocking(put).await.map_err(BuffersError::Store)?
+                    }
                     // One that has gone meanwhile is none.
                     Err(error) => {
                         debug!("a paste buffer was not read: {}", in_words(error));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinError;
 use tracing::{info, warn};
 
 use crate::dbus::interface::Request;
@@ -16,10 +17,13 @@ use super::run::Startup;
 use super::state::Summary;
 use super::worker::{Worker, is_going_down};
 
+/// What became of a task. One that has panicked has no event, and the state would wait for it for ever.
+pub(super) type Outcome = Result<Event, JoinError>;
+
 /// Does what the loop hands over, and keeps what it needs for that.
 pub(super) struct Performer {
     worker: Arc<Worker>,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<Outcome>,
     summary: watch::Sender<Summary>,
     shutdown: Option<ShutdownWatch>,
     waiting: HashMap<Token, oneshot::Sender<Answer>>,
@@ -29,7 +33,7 @@ pub(super) struct Performer {
 impl Performer {
     pub(super) fn new(
         startup: Startup,
-        events: mpsc::Sender<Event>,
+        events: mpsc::Sender<Outcome>,
         summary: watch::Sender<Summary>,
         shutdown: Option<ShutdownWatch>,
     ) -> Self {
@@ -103,11 +107,7 @@ impl Performer {
     }
 
     fn task(&self, work: impl Future<Output = Event> + Send + 'static) {
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            // The loop only goes away when the process does.
-            let _ = events.send(work.await).await;
-        });
+        run_task(self.events.clone(), work);
     }
 
     fn publish(&self, summary: Summary) {
@@ -129,6 +129,15 @@ impl Performer {
         info!("ending; the tmux server goes on");
     }
 }
+
+fn run_task(events: mpsc::Sender<Outcome>, work: impl Future<Output = Event> + Send + 'static) {
+    let task = tokio::spawn(work);
+    tokio::spawn(async move {
+        // The loop only goes away when the process does.
+        let _ = events.send(task.await).await;
+    });
+}
+
 /// Tells the service manager, if there is one.
 pub(super) fn notify(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
@@ -152,4 +161,18 @@ fn status_line(summary: &Summary) -> String {
         line.push_str(&format!("; {notice}"));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_told_and_not_waited_for() {
+        let (events, mut inbox) = mpsc::channel(1);
+        run_task(events.clone(), async { Event::Tick });
+        assert!(matches!(inbox.recv().await, Some(Ok(Event::Tick))));
+        run_task(events, async { panic!("on purpose") });
+        assert!(matches!(inbox.recv().await, Some(Err(error)) if error.is_panic()));
+    }
 }

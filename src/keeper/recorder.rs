@@ -19,6 +19,7 @@ use crate::tmux::text::{Lines, trim_empty_lines};
 use crate::tmux::{Tmux, TmuxError};
 
 use super::action::Capture;
+use super::event::Text;
 use super::room::share;
 use super::worker::blocking;
 
@@ -166,11 +167,14 @@ impl Recorder {
     }
 
     /// Takes the oldest text from the panes that have most, until all of them together have no more than they
-    /// may.
-    pub fn make_room(&self, server: &mut Server, writer: &Writer) {
+    /// may. The texts that were just read are left as the server has them then: what no generation names does not
+    /// last, and must not be named later.
+    pub fn make_room(&self, server: &mut Server, texts: &mut [Text], writer: &Writer) {
+        server.panes_mut().for_each(|pane| forget_removed(&mut pane.scrollback, writer));
+        let size_of = |id: &ObjectId| writer.size_of(*id).unwrap_or_default();
         let mut sizes: HashMap<PaneId, u64> = HashMap::new();
         for (_, _, pane) in server.panes() {
-            let bytes = || pane.scrollback.chunks.iter().map(|id| writer.size_of(*id).0).sum();
+            let bytes = || pane.scrollback.chunks.iter().map(|id| size_of(id).0).sum();
             sizes.entry(pane.id).or_insert_with(bytes);
         }
         let all: Vec<u64> = sizes.values().copied().collect();
@@ -179,7 +183,7 @@ impl Recorder {
             let mut bytes = sizes.get(&pane.id).copied().unwrap_or_default();
             let Scrollback { lines, chunks } = &mut pane.scrollback;
             let going = chunks.iter().take_while(|id| {
-                let (size, count) = writer.size_of(**id);
+                let (size, count) = size_of(id);
                 let goes = bytes > most;
                 if goes {
                     bytes -= size;
@@ -189,7 +193,21 @@ impl Recorder {
             });
             let going = going.count();
             chunks.drain(..going);
+            for text in texts.iter_mut().filter(|text| text.pane == pane.id) {
+                text.scrollback.clone_from(&pane.scrollback);
+            }
         }
+    }
+}
+
+/// Leaves out the oldest pieces of a text if they are gone: they were taken from it to make room, and after a
+/// while a clean-up has removed them.
+fn forget_removed(scrollback: &mut Scrollback, writer: &Writer) {
+    let gone = scrollback.chunks.iter().take_while(|id| writer.size_of(**id).is_none()).count();
+    if gone > 0 {
+        scrollback.chunks.drain(..gone);
+        let lines = scrollback.chunks.iter().filter_map(|id| writer.size_of(*id)).map(|(_, lines)| lines);
+        scrollback.lines = lines.sum();
     }
 }
 
@@ -315,4 +333,68 @@ impl Record {
 
 fn count_lines(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::sample;
+    use crate::store::retention::Retention;
+    use crate::store::tests::{make_old, object_paths};
+    use crate::tmux::observe::OutputMark;
+
+    /// A hundred kilobytes in many pieces.
+    fn long_text(of: &str) -> Vec<u8> {
+        (0..5000).flat_map(|line| format!("{of}: line {line:06}\n").into_bytes()).collect()
+    }
+
+    fn recorder(total_bytes: u64) -> Recorder {
+        Recorder::new(Bounds { lines: 50_000, total_bytes, redact: true })
+    }
+
+    fn bytes(writer: &Writer, text: &Scrollback) -> usize {
+        let (text, missing) = writer.store().text(text);
+        assert!(missing.is_empty(), "{missing:?}");
+        text.len()
+    }
+
+    #[test]
+    fn what_was_taken_to_make_room_is_not_named_again_when_it_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = Writer::open(dir.path()).unwrap();
+        let whole = writer.put_text(&long_text("whole")).unwrap();
+        let mut server = sample::server(1, &["web"]);
+        server.panes_mut().for_each(|pane| pane.scrollback = whole.clone());
+        let pane = server.panes().next().unwrap().2.id;
+        let mut texts = [Text { pane, mark: OutputMark::default(), scrollback: whole.clone() }];
+        let before = server.clone();
+        recorder(50_000).make_room(&mut server, &mut texts, &writer);
+        let kept = server.panes().next().unwrap().2.scrollback.clone();
+        assert!((1..=50_000).contains(&bytes(&writer, &kept)), "{kept:?}");
+        assert_eq!(texts[0].scrollback, kept, "the next save starts from what was kept");
+
+        // Whoever still has the whole list: a pane that was not read now, or that waits for Enter.
+        writer.save(&sample::snapshot(server.clone())).unwrap();
+        make_old(writer.store());
+        assert!(writer.prune(&Retention::default()).unwrap().1 > 0);
+        let mut again = before;
+        recorder(10_000_000).make_room(&mut again, &mut [], &writer);
+        assert_eq!(again.panes().next().unwrap().2.scrollback, kept);
+        let generation = writer.save(&sample::snapshot(again)).unwrap();
+        assert_eq!(writer.store().verify(Some(&[generation])).unwrap().problems, []);
+    }
+
+    #[test]
+    fn a_damaged_piece_is_named_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = Writer::open(dir.path()).unwrap();
+        let whole = writer.put_text(&long_text("whole")).unwrap();
+        drop(writer);
+        let writer = Writer::open(dir.path()).unwrap();
+        object_paths(writer.store()).iter().for_each(|path| std::fs::write(path, "x").unwrap());
+        let mut server = sample::server(1, &["web"]);
+        server.panes_mut().for_each(|pane| pane.scrollback = whole.clone());
+        recorder(10_000_000).make_room(&mut server, &mut [], &writer);
+        assert_eq!(server.panes().next().unwrap().2.scrollback, whole);
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -50,7 +51,7 @@ pub struct Startup {
     pub is_service: bool,
 }
 
-/// Why the keeper cannot start.
+/// Why the keeper cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartupError {
     /// The store cannot be used.
@@ -65,6 +66,9 @@ pub enum StartupError {
     /// Signals cannot be received.
     #[error("cannot receive signals")]
     Signals(#[source] std::io::Error),
+    /// A task panicked. Whoever starts the keeper again mends that better than a state that waits for it.
+    #[error("a part of the keeper failed")]
+    Task(#[from] JoinError),
 }
 
 /// Runs the keeper until it is told to end.
@@ -103,7 +107,7 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
 
     loop {
         let event = tokio::select! {
-            Some(event) = inbox.recv() => event,
+            Some(outcome) = inbox.recv() => outcome?,
             _ = ticks.tick() => Event::Tick,
             Some(request) = asked.recv() => performer.asked(request),
             Some(begins) = shutdown.recv() => performer.shutdown_event(begins),

@@ -231,7 +231,10 @@ impl Worker {
             mode: StartMode::Ask,
             approved: &self.settings.approved,
         };
+        self.protect(plan.generation).await;
         let report = executor.execute(plan).await;
+        // Its panes have been made, and read their texts now.
+        self.protect(plan.generation).await;
         self.say_lost_texts(plan.generation).await;
         self.say_other_globals(plan.generation).await;
         for (session, outcome) in &report.sessions {
@@ -242,6 +245,14 @@ impl Worker {
             }
         }
         report
+    }
+
+    /// Keeps a generation and its texts from being cleaned up.
+    async fn protect(self: &Arc<Self>, generation: u64) {
+        let shared = self.clone();
+        if let Err(why) = blocking(move || shared.writer.protect(generation)).await {
+            debug!(generation, "it is restored as it was when it could be read: {why}");
+        }
     }
 
     /// Says which texts of a generation are damaged: its panes come back without them.
@@ -271,7 +282,7 @@ impl Worker {
     }
 
     pub(super) async fn save(self: Arc<Self>, mut job: SaveJob) -> Result<Saved, String> {
-        let texts = self.read_texts(&job).await?;
+        let mut texts = self.read_texts(&job).await?;
         for pane in job.server.panes_mut() {
             if let Some(text) = texts.iter().find(|text| text.pane == pane.id) {
                 pane.scrollback = text.scrollback.clone();
@@ -279,10 +290,10 @@ impl Worker {
         }
         self.read_buffers(&mut job).await;
         let shared = self.clone();
-        let (job, same) = blocking(move || {
-            shared.recorder.make_room(&mut job.server, &shared.writer);
+        let (job, texts, same) = blocking(move || {
+            shared.recorder.make_room(&mut job.server, &mut texts, &shared.writer);
             let same = job.previous.as_ref().is_some_and(|(_, previous)| previous.server == job.server);
-            Ok((job, same))
+            Ok((job, texts, same))
         })
         .await?;
         let optional = matches!(job.reason, crate::model::Reason::Output | crate::model::Reason::Stopping);

@@ -52,7 +52,7 @@ pub fn run(object: &str, state: &Path, level: Level) -> io::Result<Infallible> {
 }
 
 fn read_start(object: &str, state: &Path) -> anyhow::Result<(Store, PaneStart)> {
-    let store = Store::open(state)?;
+    let store = Store::open(state);
     let id: ObjectId = object.parse()?;
     let start: PaneStart = serde_json::from_slice(&store.object(id)?)?;
     anyhow::ensure!(start.format <= FORMAT, "its order was written by a newer agent-keeper");

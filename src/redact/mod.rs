@@ -8,6 +8,7 @@
 mod rules;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -112,40 +113,60 @@ fn is_key_line(text: &[u8]) -> bool {
 
 /// Covers the lines of a key whose first line has scrolled away.
 fn cover_key_above(text: &mut Vec<u8>) {
-    let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
-    let long =
-        |line: &&&[u8]| is_key_line(&Shown::of(line).text[..]) && line.trim_ascii().len() >= KEY_LINE_MIN;
-    // The last line of a key may be short.
-    let last = usize::from(lines.last().is_some_and(|line| is_key_line(line.trim_ascii())));
-    let count = last + lines.iter().rev().skip(last).take(KEY_LINES_MAX as usize).take_while(long).count();
-    let below = lines.split_off(lines.len() - count);
-    let mut covered = lines.concat();
-    for line in below {
+    let Some(above) = text.strip_suffix(b"\n") else { return };
+    let lines = above.rsplit(|byte| *byte == b'\n');
+    let mut begin = text.len();
+    for (at, line) in lines.take(KEY_LINES_MAX as usize + 1).enumerate() {
+        // The last line of a key may be short.
+        let long = at == 0 || line.trim_ascii().len() >= KEY_LINE_MIN;
+        if !long || !is_key_line(&Shown::of(line).text) {
+            break;
+        }
+        begin -= line.len() + 1;
+    }
+    for line in text.split_off(begin).split_inclusive(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let shown = Shown::of(line);
         let all = 0..shown.text.len();
-        covered.extend(shown.cover(line, &[(all, "private key")]));
-        covered.push(b'\n');
+        text.extend(shown.cover(line, &[(all, "private key")]));
+        text.push(b'\n');
     }
-    *text = covered;
 }
 
 /// Returns where credentials are in a text, in order, and what they are.
 fn find(patterns: &Patterns, text: &[u8]) -> Vec<(Range<usize>, &'static str)> {
-    let mut found: Vec<(Range<usize>, &'static str)> = Vec::new();
+    let mut found = Taken::default();
     for index in patterns.any.matches(text).into_iter().filter(|index| *index < RULES.len()) {
         let (rule, pattern) = (&RULES[index], &patterns.each[index]);
         for captures in pattern.captures_iter(text) {
             let Some(secret) = captures.get(captures.len() - 1).or_else(|| captures.get(0)) else { continue };
-            let free =
-                found.iter().all(|(taken, _)| taken.end <= secret.start() || secret.end() <= taken.start);
-            if free && !(rule.doubtful && is_harmless(secret.as_bytes())) {
-                found.push((secret.range(), rule.name));
+            if !(rule.doubtful && is_harmless(secret.as_bytes())) {
+                found.take(secret.range(), rule.name);
             }
         }
     }
-    found.sort_by_key(|(range, _)| range.start);
-    found
+    found.0.into_iter().map(|(start, (end, name))| (start..end, name)).collect()
+}
+
+/// Parts of a text that do not overlap, by where they begin: where each ends, and what it is.
+#[derive(Default)]
+struct Taken(BTreeMap<usize, (usize, &'static str)>);
+
+impl Taken {
+    /// Takes as much of a part as is free.
+    fn take(&mut self, part: Range<usize>, name: &'static str) {
+        let mut free = Vec::new();
+        let mut end = part.end;
+        for (taken, (taken_end, _)) in self.0.range(..part.end).rev() {
+            if *taken_end <= part.start {
+                break;
+            }
+            free.push((*taken_end, end));
+            end = *taken;
+        }
+        free.push((part.start, end));
+        self.0.extend(free.into_iter().filter(|(from, to)| from < to).map(|(from, to)| (from, (to, name))));
+    }
 }
 
 /// Returns whether a value is only a number or a word, or was covered before.

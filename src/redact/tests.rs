@@ -85,6 +85,15 @@ fn words_beside_a_secret_stay() {
 }
 
 #[test]
+fn where_rules_overlap_all_that_any_finds_is_covered() {
+    let token = format!("eyJ{0}.eyJ{0}.{0}", "aB3dE5gH".repeat(2));
+    let made = redacted(&format!("Cookie: sessionid=SECRET123; jwt={token}; last=SECRET456"));
+    let (first, last) = ("[redacted cookie]********", "[redacted]******");
+    let middle = format!("[redacted json web token]{}", "*".repeat(token.len() - 25));
+    assert_eq!(made, format!("Cookie: {first}{middle}{last}"));
+}
+
+#[test]
 fn ordinary_lines_stay_as_they_are() {
     let lines = "max_tokens=100000\npassword: string\ntoken = next_token()\nsecret=\nPassword:\n\
         https://example.org:8080/a@b\nsk-learn and sk-ant-hill\nnpm_config_registry=x\ncommit 0123456789abcdef0123456789abcdef01234567\n\
@@ -129,6 +138,35 @@ fn switched_off_it_leaves_everything_alone() {
 }
 
 proptest! {
+    #[test]
+    fn what_is_taken_is_in_order_and_once_and_all_that_was_found(
+        parts in proptest::collection::vec((0usize..60, 0usize..20), 0..20)
+    ) {
+        let mut taken = Taken::default();
+        let mut expected = [false; 80];
+        for (start, length) in parts {
+            taken.take(start..start + length, "");
+            expected[start..start + length].fill(true);
+        }
+        let mut covered = [false; 80];
+        for (start, (end, _)) in taken.0 {
+            prop_assert!(start < end && !covered[start..end].contains(&true));
+            covered[start..end].fill(true);
+        }
+        prop_assert_eq!(covered, expected);
+    }
+
+    #[test]
+    fn a_key_without_its_first_line_is_covered_and_nothing_above_it(
+        above in "([a-z]{0,9} is no key\n){0,4}", count in 0usize..9, last in "[A-Za-z0-9]{0,9}",
+    ) {
+        let key = format!("{}{last}\n", "aB3dE5gHaB3dE5gH\n".repeat(count));
+        let end = "-----END PRIVATE KEY-----";
+        let made = redacted(&format!("{above}{key}{end}"));
+        let covered = format!("{}{}\n", "[redacted]******\n".repeat(count), "*".repeat(last.len()));
+        prop_assert_eq!(made, format!("{above}{covered}{end}"));
+    }
+
     #[test]
     fn no_line_grows_or_makes_it_panic(line in proptest::collection::vec(any::<u8>(), 0..120), before in "[a-z]{0,9}") {
         let line: Vec<u8> = line.into_iter().filter(|byte| *byte != b'\n').collect();

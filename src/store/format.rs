@@ -58,10 +58,7 @@ impl Flaw {
 pub(super) fn render(snapshot: &Snapshot) -> Result<Vec<u8>, Flaw> {
     let body = serde_json::to_string(snapshot).map_err(Flaw::damaged)?;
     let sum = object_id(body.as_bytes());
-    // The first line decides how the second is read, and no sum of ours covers it.
-    let mut frame = zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(Flaw::damaged)?;
-    frame.include_checksum(true).map_err(Flaw::damaged)?;
-    frame.compress(format!("{TITLE} {FORMAT} {sum}\n{body}\n").as_bytes()).map_err(Flaw::damaged)
+    compress(format!("{TITLE} {FORMAT} {sum}\n{body}\n").as_bytes())
 }
 
 /// Reads the file of a snapshot.

@@ -60,6 +60,9 @@ pub use writer::Writer;
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// The most text that is read of one pane, in bytes: what `scrollback_total` can be at most.
+const TEXT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -92,8 +95,8 @@ pub enum StoreError {
         /// What is wrong with it.
         flaw: Flaw,
     },
-    /// Another keeper writes here.
-    #[error("another agent-keeper is running (pid {pid}) and uses {}", path.display())]
+    /// Another process writes here: a keeper, or for a moment a `keeperctl`.
+    #[error("another agent-keeper or keeperctl (pid {pid}) is writing to {}", path.display())]
     Locked {
         /// The store.
         path: PathBuf,
@@ -130,13 +133,19 @@ pub enum Kept {
     /// It belongs to a newer agent-keeper.
     #[error("was written by a newer agent-keeper")]
     Newer,
+    /// Panes are being made from it.
+    #[error("is being restored, or was a moment ago: its panes read their texts from it")]
+    Restoring,
 }
 
 impl StoreError {
     /// Returns whether this can be gone without anybody having mended it: a full disk, a home directory that
-    /// is not mounted yet.
+    /// is not mounted yet, another writer.
     pub fn may_pass(&self) -> bool {
-        matches!(self, StoreError::Io { .. } | StoreError::Place(PlaceError::Make { .. }))
+        matches!(
+            self,
+            StoreError::Io { .. } | StoreError::Locked { .. } | StoreError::Place(PlaceError::Make { .. })
+        )
     }
 
     fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
@@ -177,8 +186,8 @@ pub struct Store {
 impl Store {
     /// Opens a store for reading. One that is not there yet is an empty one, and of one of a newer
     /// agent-keeper each generation says for itself whether it can be read.
-    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        Ok(Self { dir: dir.into() })
+    pub fn open(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
     }
 
     /// Returns the directory of the store.
@@ -355,6 +364,11 @@ impl Store {
 
     /// Reads an object and verifies it.
     pub fn object(&self, id: ObjectId) -> Result<Vec<u8>, StoreError> {
+        self.object_file(id).map(|(plain, _)| plain)
+    }
+
+    /// Reads an object and verifies it; returns its file too.
+    fn object_file(&self, id: ObjectId) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
         let path = self.object_path(id);
         let file = files::read_bounded(&path, FILE_BYTES_MAX)
             .map_err(|error| StoreError::io("read", &path, error))?;
@@ -364,7 +378,7 @@ impl Store {
             let flaw = Flaw::Damaged("the checksum does not match".to_owned());
             return Err(StoreError::Flaw { path, flaw });
         }
-        Ok(plain)
+        Ok((plain, file))
     }
 
     fn holds(&self, path: &Path, bytes: &[u8]) -> bool {
@@ -372,12 +386,23 @@ impl Store {
             .is_ok_and(|file| format::decompress(&file).is_ok_and(|found| found == bytes))
     }
 
-    /// Reads the text of a pane. Pieces that cannot be read are left out and named.
+    /// Reads the text of a pane. Pieces that cannot be read are left out and named, and so is where it gets longer
+    /// than a text can be.
     pub fn text(&self, scrollback: &Scrollback) -> (Vec<u8>, Vec<StoreError>) {
+        self.text_within(scrollback, TEXT_BYTES_MAX)
+    }
+
+    fn text_within(&self, scrollback: &Scrollback, bytes_max: usize) -> (Vec<u8>, Vec<StoreError>) {
         let mut text = Vec::new();
         let mut missing = Vec::new();
         for id in &scrollback.chunks {
             match self.object(*id) {
+                Ok(piece) if text.len() + piece.len() > bytes_max => {
+                    let flaw =
+                        Flaw::Damaged(format!("a text of more than {bytes_max} bytes goes on with it"));
+                    missing.push(StoreError::Flaw { path: self.object_path(*id), flaw });
+                    break;
+                }
                 Ok(piece) => text.extend(piece),
                 Err(error) => missing.push(error),
             }
@@ -434,4 +459,4 @@ fn stored_object(entry: fs::DirEntry) -> Option<StoredObject> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

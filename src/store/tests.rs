@@ -110,11 +110,16 @@ fn snapshot(writer: &Writer, names: &[&str]) -> Snapshot {
 }
 
 /// Gives all objects an age at which they may go.
-fn make_old(store: &Store) {
+pub(crate) fn make_old(store: &Store) {
     let long_ago = SystemTime::now() - 2 * OBJECT_GRACE;
-    for object in store.objects() {
-        File::options().append(true).open(object.path).unwrap().set_modified(long_ago).unwrap();
+    for path in object_paths(store) {
+        File::options().append(true).open(path).unwrap().set_modified(long_ago).unwrap();
     }
+}
+
+/// Returns the files of all objects.
+pub(crate) fn object_paths(store: &Store) -> Vec<PathBuf> {
+    store.objects().into_iter().map(|object| object.path).collect()
 }
 
 /// Returns the bytes with one bit changed, for every bit.
@@ -347,6 +352,25 @@ fn what_an_interrupted_write_leaves_behind_does_no_harm_and_goes() {
 }
 
 #[test]
+fn no_text_is_read_beyond_what_one_can_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = Writer::open(dir.path()).unwrap();
+    let piece = writer.put(b"0123456789").unwrap();
+    let scrollback = Scrollback { lines: 3, chunks: vec![piece; 3] };
+    let (text, missing) = writer.store().text_within(&scrollback, 25);
+    assert_eq!((text.len(), missing.len()), (20, 1));
+    assert!(missing[0].to_string().contains("more than 25 bytes"), "{}", missing[0]);
+    assert_eq!(writer.store().text_within(&scrollback, 30).0.len(), 30);
+}
+
+#[test]
+fn another_writer_passes_and_a_store_of_a_newer_keeper_does_not() {
+    let path = PathBuf::from("/store");
+    assert!(StoreError::Locked { path: path.clone(), pid: "1".to_owned() }.may_pass());
+    assert!(!StoreError::Newer { path, found: FORMAT + 1 }.may_pass());
+}
+
+#[test]
 fn a_second_writer_is_refused_and_told_who_the_first_is() {
     let three = Three::new();
     let dir = three.store().dir().to_owned();
@@ -355,7 +379,7 @@ fn a_second_writer_is_refused_and_told_who_the_first_is() {
     let refused = Writer::open(&dir).unwrap_err();
     assert!(matches!(&refused, StoreError::Locked { pid, .. } if *pid == own_pid.to_string()), "{refused}");
     assert!(refused.to_string().contains(&format!("pid {own_pid}")));
-    assert_eq!(Store::open(&dir).unwrap().newest().unwrap().good.unwrap().0, 3, "anybody may read");
+    assert_eq!(Store::open(&dir).newest().unwrap().good.unwrap().0, 3, "anybody may read");
     drop(three.writer);
     assert_eq!(writer_of(&dir), None);
     Writer::open(&dir).unwrap();
@@ -377,7 +401,7 @@ fn a_store_that_is_not_understood_is_read_and_not_touched() {
         fs::write(dir.join("format"), content).unwrap();
         fs::write(dir.join(".new-Ab12"), "another's leftover").unwrap();
         let before = everything_in(&dir);
-        let store = Store::open(&dir).unwrap();
+        let store = Store::open(&dir);
         let newest = store.newest().unwrap();
         assert_eq!(newest.good.as_ref(), Some(&(2, snapshots[1].clone())), "{content:?}");
         assert_eq!(newest.passed_over[0].content, Err(Flaw::Newer { found: FORMAT + 1 }));
@@ -401,7 +425,7 @@ fn a_store_of_format_1_is_read_and_becomes_one_of_ours() {
     let path = dir.path().join("generations/00000001.json.zst");
     fs::write(&path, file_in_format(1, SNAPSHOT_OF_FORMAT_1)).unwrap();
     let before = fs::read(&path).unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let store = Store::open(dir.path());
     let (generation, snapshot) = store.newest().unwrap().good.unwrap();
     assert_eq!((generation, snapshot.server.sessions[0].name.as_str()), (1, "main"));
     assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "1\n", "reading changes nothing");

@@ -59,8 +59,18 @@ pub struct LostText {
 impl Store {
     /// Returns the panes and paste buffers of a snapshot whose text cannot be read whole, each once.
     pub fn lost_texts(&self, snapshot: &Snapshot) -> Vec<LostText> {
+        // Those that many name are read once.
+        let mut whole = HashSet::new();
+        let mut is_lost = |id: &ObjectId| {
+            if whole.contains(id) {
+                return None;
+            }
+            let why = self.object(*id).err();
+            whole.extend(why.is_none().then_some(*id));
+            why
+        };
         let lost = named::contents(snapshot).filter_map(|(place, ids)| {
-            let why = ids.iter().find_map(|id| self.object(*id).err())?;
+            let why = ids.iter().find_map(&mut is_lost)?;
             Some(LostText { place, why })
         });
         lost.collect()

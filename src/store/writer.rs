@@ -1,23 +1,27 @@
 //! Writing to a store: objects, generations, pins, and what goes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::files;
 use super::format::{self, object_id};
 use super::known::{self, Known};
 use super::lock::take_lock;
 use super::retention::{Retention, retention_of};
-use super::{Entry, Store, StoreError, StoredObject, chunks, named, pins};
+use super::{Entry, Kept, Store, StoreError, StoredObject, chunks, named, pins};
 use crate::model::{FORMAT, Generation, ObjectId, Scrollback, Snapshot};
 use crate::place;
 
-/// How long an object that no generation names is left alone: the generation that will name it may
-/// still be on its way, and panes that are being restored read theirs.
+/// How long an object that no generation names is left alone since it was put last: the generation that will
+/// name it may still be on its way. What panes read that are being restored was put long ago; that stays with its
+/// generation ([`Writer::protect`]).
 pub(super) const OBJECT_GRACE: Duration = Duration::from_secs(3600);
+
+/// How long a generation stays that is protected.
+const PROTECTION: Duration = Duration::from_secs(600);
 
 /// A store to write to. Only one exists at a time on a machine; it is also a [`Store`] to read from.
 #[derive(Debug)]
@@ -27,6 +31,9 @@ pub struct Writer {
     _lock: File,
     /// Directories in which names are new and not yet flushed.
     unflushed: Mutex<HashSet<PathBuf>>,
+    /// Held through a flush: whoever finds nothing unflushed must know that it is flushed, and not that somebody
+    /// is about to.
+    flushing: Mutex<()>,
     /// Directories whose flush has failed once: a name in them may not last, whatever a later flush says, so
     /// what is put there is written anew.
     distrusted: Mutex<HashSet<PathBuf>>,
@@ -34,6 +41,11 @@ pub struct Writer {
     changing: Mutex<()>,
     /// Held for writing while an object is removed, so that nobody finds it there and counts on it meanwhile.
     sweeping: RwLock<()>,
+    /// Held for reading while an import puts objects that no generation names yet. That can take longer than they
+    /// are left alone, or the clock is set meanwhile.
+    importing: RwLock<()>,
+    /// Generations that are being restored, and since when. Held through a clean-up.
+    protected: Mutex<HashMap<Generation, Instant>>,
     /// Objects that are known to be whole.
     known: Known,
 }
@@ -42,7 +54,7 @@ impl Writer {
     /// Opens a store for writing, makes it if it is not there, and keeps every other writer out. One of an
     /// older format becomes one of ours; one of a newer format is refused and not touched.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store = Store::open(dir)?;
+        let store = Store::open(dir);
         store.check_format()?;
         place::make_private_dir(&store.dir)?;
         let lock = take_lock(&store.dir)?;
@@ -64,9 +76,12 @@ impl Writer {
             store,
             _lock: lock,
             unflushed: Mutex::default(),
+            flushing: Mutex::default(),
             distrusted: Mutex::default(),
             changing: Mutex::default(),
             sweeping: RwLock::default(),
+            importing: RwLock::default(),
+            protected: Mutex::default(),
             known: Known::default(),
         })
     }
@@ -82,8 +97,14 @@ impl Writer {
         let path = self.store.object_path(id);
         let shelf = path.parent().unwrap_or(&self.store.dir);
         let _not_now = self.sweeping.read().unwrap_or_else(PoisonError::into_inner);
+        let objects = self.store.dir.join("objects");
         let trusted = !locked(&self.distrusted).contains(shelf);
-        if trusted && (self.known.is_same(id, &path) || self.store.holds(&path, bytes)) {
+        let known = self.known.is_same(id, &path);
+        if trusted && (known || self.store.holds(&path, bytes)) {
+            if !known {
+                // Another writer's, that may have been killed before it came to flush.
+                locked(&self.unflushed).extend([objects.clone(), shelf.to_owned()]);
+            }
             // Its age decides when it may go, so it starts anew.
             if self.known.add(id, &path, bytes) {
                 return Ok(id);
@@ -91,7 +112,7 @@ impl Writer {
         }
         if !shelf.exists() {
             files::make_dir(shelf)?;
-            locked(&self.unflushed).insert(self.store.dir.join("objects"));
+            locked(&self.unflushed).insert(objects);
         }
         let file = format::compress(bytes).map_err(|flaw| StoreError::Flaw { path: path.clone(), flaw })?;
         files::write_whole(&path, &file)?;
@@ -100,14 +121,21 @@ impl Writer {
         Ok(id)
     }
 
-    /// Returns how many bytes and lines an object has; nothing of one that cannot be read.
-    pub fn size_of(&self, id: ObjectId) -> (u64, u64) {
+    /// Returns how many bytes and lines an object has: none if it cannot be read, and `None` if a clean-up has
+    /// removed it.
+    pub fn size_of(&self, id: ObjectId) -> Option<(u64, u64)> {
         if let Some(size) = self.known.size(id) {
-            return size;
+            return Some(size);
         }
-        let Ok(content) = self.store.object(id) else { return (0, 0) };
-        self.known.add(id, &self.store.object_path(id), &content);
-        known::size(&content)
+        let path = self.store.object_path(id);
+        match self.store.object(id) {
+            Ok(content) => {
+                self.known.add(id, &path, &content);
+                Some(known::size(&content))
+            }
+            // That of one that is damaged may turn up again, and is written anew then.
+            Err(_) => (!matches!(path.try_exists(), Ok(false))).then_some((0, 0)),
+        }
     }
 
     /// Returns whether an object's file is there; it is not read.
@@ -124,6 +152,7 @@ impl Writer {
 
     /// Makes everything that was put last through a power cut.
     pub fn flush(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = locked(&self.flushing);
         let dirs = std::mem::take(&mut *locked(&self.unflushed));
         let mut result = Ok(());
         for dir in dirs {
@@ -157,6 +186,27 @@ impl Writer {
         Ok(generation)
     }
 
+    /// Puts objects that a generation will name later, and saves that; no clean-up takes them meanwhile.
+    pub(super) fn bring<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _nobody_sweeps = self.importing.read().unwrap_or_else(PoisonError::into_inner);
+        work()
+    }
+
+    /// Reads a generation that is to be restored. For ten minutes it and its texts are there, whatever is cleaned
+    /// up or is to be removed.
+    pub fn protect(&self, generation: Generation) -> Result<Snapshot, StoreError> {
+        let mut protected = self.protected();
+        let snapshot = self.store.load(generation)?;
+        protected.insert(generation, Instant::now());
+        Ok(snapshot)
+    }
+
+    fn protected(&self) -> MutexGuard<'_, HashMap<Generation, Instant>> {
+        let mut protected = locked(&self.protected);
+        protected.retain(|_, since| since.elapsed() < PROTECTION);
+        protected
+    }
+
     /// Keeps a generation until it is unpinned. The note is for people; only its first
     /// [`pins::NOTE_BYTES_MAX`] bytes are kept.
     pub fn pin(&self, generation: Generation, note: &str) -> Result<(), StoreError> {
@@ -187,10 +237,14 @@ impl Writer {
     }
 
     /// Removes generations that somebody named: all of them, or none when one has to stay
-    /// ([`Store::removable`]). Their texts go with a later clean-up.
+    /// ([`Store::removable`]) or is being restored. Their texts go with a later clean-up.
     pub fn remove(&self, generations: &[Generation]) -> Result<(), StoreError> {
         let _one_at_a_time = locked(&self.changing);
         self.store.removable(generations)?;
+        let protected = self.protected();
+        if let Some(generation) = generations.iter().copied().find(|one| protected.contains_key(one)) {
+            return Err(StoreError::Kept { generation, why: Kept::Restoring });
+        }
         let last = self.store.last_number()?;
         if generations.contains(&last) {
             // No number is given twice.
@@ -209,16 +263,18 @@ impl Writer {
 
     /// Removes generations that no rule keeps, objects that nothing names any more and pins of what is gone,
     /// and returns how many generations and objects. Generations that cannot be read and strangers among them
-    /// are neither counted nor removed, and while there is any no object is removed, because it may name it.
+    /// are neither counted nor removed, and while there is any no object is removed, because it may name it; nor is
+    /// one while an import is under way. What is being restored stays.
     pub fn prune(&self, keep: &Retention) -> Result<(usize, usize), StoreError> {
         let _one_at_a_time = locked(&self.changing);
         let entries = self.store.entries()?;
         let pins = self.store.pins()?;
+        let protected = self.protected();
         let orderly = self.store.strangers()?.is_empty();
         let whole = orderly && entries.iter().all(|entry| entry.content.is_ok());
         let going: Vec<Generation> = retention_of(&entries, &pins, keep)
             .into_iter()
-            .filter(|(_, reasons)| reasons.is_empty())
+            .filter(|(generation, reasons)| reasons.is_empty() && !protected.contains_key(generation))
             .map(|(generation, _)| generation)
             .collect();
         self.remove_files(&going)?;
@@ -227,7 +283,12 @@ impl Writer {
             self.drop_pins(pins.all().filter(|pin| !there.contains(&pin.generation)).map(|pin| &pin.path))?;
         }
         let mut removed_objects = 0;
-        if whole {
+        let nobody_imports = match self.importing.try_write() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        if whole && nobody_imports.is_some() {
             let staying = entries.iter().filter(|entry| !going.contains(&entry.generation));
             removed_objects = self.sweep(&named_objects(staying))?;
         }

@@ -223,7 +223,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the last `lines_max` lines of the history and the screen at once, whatever they are: of a pane
-    /// that prints too fast for anything else.
+    /// that prints too fast for anything else. Its place is where it begins, and nothing goes on from it.
     pub async fn last(&mut self, lines_max: u64) -> Result<Piece, CaptureError> {
         let above = format!("-e -S -{lines_max} -E -1");
         let mut commands = vec![self.only_if_above(&self.body(&[above]))];
@@ -232,7 +232,8 @@ impl<'a> Reader<'a> {
         self.moment = Some(moment);
         let screen = parts.pop();
         let history = parts.pop().unwrap_or_default();
-        let place = Place { border: 0, anchor: Anchor::default(), width: 0, limit: 0 };
+        let border = moment.history.saturating_sub(lines_max);
+        let place = Place { border, anchor: Anchor::default(), width: 0, limit: 0 };
         Ok(Piece { history, screen, place })
     }
 

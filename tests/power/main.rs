@@ -116,7 +116,7 @@ fn power_cuts() {
 fn cut_and_revive(keeper: &Keeper, disk: &Disk, revived: &Keeper, number: u64, chance: &mut Chance) -> Found {
     std::thread::sleep(Duration::from_millis(200 + chance.below(3000)));
     let asked = number.is_multiple_of(10).then(|| asked_for(keeper));
-    let there = Store::open(keeper.store_dir()).unwrap().numbers().unwrap().last().copied().unwrap_or(0);
+    let there = Store::open(keeper.store_dir()).numbers().unwrap().last().copied().unwrap_or(0);
     let writing = (!number.is_multiple_of(2)).then(|| 1 + chance.below(200));
     let fate = match chance.below(4) {
         0 => Fate::Lost,

@@ -303,10 +303,15 @@ impl Keeper {
     /// Starts the daemon and waits until it answers.
     #[track_caller]
     pub fn start_daemon(&mut self) {
+        self.spawn_daemon();
+        until("the daemon to answer", || self.state() != "");
+    }
+
+    /// Starts the daemon and waits for nothing.
+    pub fn spawn_daemon(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let child = self.daemon_command().stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.daemon = Some(child);
-        until("the daemon to answer", || self.state() != "");
     }
 
     /// Starts the daemon so that it takes itself for a service of a service manager.

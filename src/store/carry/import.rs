@@ -1,11 +1,11 @@
 //! Reading a generation from a file, all of it or nothing.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::{self, Read, Seek};
 
 use super::{
     ALL_BYTES_MAX, CarryError, FILE_BYTES_MAX, GENERATION_BYTES_MAX, GENERATION_NAME, HEAD_BYTES_MAX,
-    HEAD_NAME, HEAD_TITLE, OBJECT_BYTES_MAX, OBJECTS_NAME, VERSION, sound,
+    HEAD_NAME, HEAD_TITLE, OBJECT_BYTES_MAX, OBJECTS_NAME, TEXT_BYTES_MAX, VERSION, sound,
 };
 use crate::model::{Aside, Generation, ObjectId, Reason, Snapshot};
 use crate::store::format::{self, object_id};
@@ -20,17 +20,33 @@ pub struct Imported {
     pub snapshot: Snapshot,
 }
 
-impl Writer {
-    /// Reads an export and saves it as the next generation, which stands aside. Whatever is wrong is found
-    /// before anything is written; a failure later leaves texts that nothing names, and they go with a
-    /// clean-up.
-    pub fn import(&self, mut file: impl Read + Seek) -> Result<Imported, CarryError> {
+/// An export that was read once and is whole.
+#[derive(Debug)]
+pub struct Whole<F> {
+    file: F,
+    begin: u64,
+}
+
+impl<F: Read + Seek> Whole<F> {
+    /// Reads an export and fails if anything is wrong with it.
+    pub fn check(mut file: F) -> Result<Self, CarryError> {
         let begin = file.stream_position().map_err(CarryError::damaged)?;
         read(&mut file, |_| Ok(()))?;
+        Ok(Self { file, begin })
+    }
+}
+
+impl Writer {
+    /// Saves an export as the next generation, which stands aside. A failure leaves texts that nothing names, and
+    /// they go with a clean-up.
+    pub fn import(&self, from: Whole<impl Read + Seek>) -> Result<Imported, CarryError> {
+        let Whole { mut file, begin } = from;
         file.seek(io::SeekFrom::Start(begin)).map_err(CarryError::damaged)?;
-        let snapshot = read(&mut file, |bytes| Ok(self.put(bytes).map(drop)?))?;
-        let generation = self.save(&snapshot)?;
-        Ok(Imported { generation, snapshot })
+        self.bring(|| {
+            let snapshot = read(&mut file, |bytes| Ok(self.put(bytes).map(drop)?))?;
+            let generation = self.save(&snapshot)?;
+            Ok(Imported { generation, snapshot })
+        })
     }
 }
 
@@ -52,18 +68,24 @@ pub(super) fn read(
     let generation = next(GENERATION_BYTES_MAX)?.filter(|(name, _)| name == GENERATION_NAME);
     let mut snapshot = format::parse_plain(&generation.ok_or_else(|| missing(GENERATION_NAME))?.1)?;
     sound::check(&snapshot).map_err(CarryError::Unusable)?;
+    sound::check_texts(&snapshot).map_err(CarryError::Unusable)?;
 
-    let mut wanted: HashSet<ObjectId> =
-        named::contents(&snapshot).flat_map(|(_, ids)| ids.iter().copied()).collect();
+    let mut wanted: HashMap<ObjectId, u64> = HashMap::new();
+    named::contents(&snapshot).flat_map(|(_, ids)| ids).for_each(|id| *wanted.entry(*id).or_default() += 1);
+    let mut room = TEXT_BYTES_MAX;
     for _ in 0..objects {
         let (name, bytes) = next(OBJECT_BYTES_MAX)?.ok_or_else(|| missing("an object"))?;
         let id = object_id(&bytes);
         if name != format!("{OBJECTS_NAME}{id}") {
             return Err(CarryError::Damaged(format!("{name:.100} is not what its name says")));
         }
-        if !wanted.remove(&id) {
+        let Some(times) = wanted.remove(&id) else {
             return Err(CarryError::Damaged(format!("{name} belongs to nothing in it")));
-        }
+        };
+        room =
+            times.checked_mul(bytes.len() as u64).and_then(|all| room.checked_sub(all)).ok_or_else(|| {
+                CarryError::Unusable(format!("it has more than {TEXT_BYTES_MAX} bytes of text"))
+            })?;
         each(&bytes)?;
     }
     if let Some((name, _)) = next(0)? {

@@ -27,9 +27,9 @@ mod import;
 mod sound;
 
 pub use export::Exported;
-pub use import::Imported;
+pub use import::{Imported, Whole};
 
-use super::format::PLAIN_BYTES_MAX;
+use super::chunks::CHUNK_BYTES_MAX;
 use super::{Flaw, StoreError};
 use crate::model::FORMAT;
 
@@ -52,8 +52,12 @@ const HEAD_BYTES_MAX: u64 = 4096;
 /// The largest second file, in bytes. A snapshot of 1,000 panes has about 1 MB.
 const GENERATION_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// The largest object, in bytes: what the store reads.
-const OBJECT_BYTES_MAX: u64 = PLAIN_BYTES_MAX as u64;
+/// The largest object, in bytes: a piece of a text, and the line that exceeds it. A line of 50,000 rows of 300
+/// columns is shorter than that.
+const OBJECT_BYTES_MAX: u64 = CHUNK_BYTES_MAX as u64 + 15 * 1024 * 1024;
+
+/// The most text in it, in bytes, each object as often as it is named: whoever restores reads it so often.
+const TEXT_BYTES_MAX: u64 = super::TEXT_BYTES_MAX as u64;
 
 /// The most that is unpacked of one file, in bytes.
 const ALL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;

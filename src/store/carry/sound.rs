@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::{Session, Snapshot, Window};
+use crate::model::{Pane, Session, Snapshot, Window};
 
 /// The most windows and panes in one of them together; tmux itself gets slow long before.
 const PANES_MAX: usize = 100_000;
@@ -25,6 +25,18 @@ pub(super) fn check(snapshot: &Snapshot) -> Result<(), String> {
         check_session(session).map_err(|why| format!("session {:?} {why}", session.name))?;
     }
     Ok(())
+}
+
+/// The most pieces that the text of a pane is in; 50,000 lines are in less than 1,600.
+const PIECES_MAX: usize = 10_000;
+
+/// Says in words if a text is longer than any of ours.
+pub(super) fn check_texts(snapshot: &Snapshot) -> Result<(), String> {
+    let pieces = |(_, _, pane): (&Session, &Window, &Pane)| pane.scrollback.chunks.len();
+    match snapshot.server.panes().map(pieces).max() {
+        Some(most) if most > PIECES_MAX => Err(format!("a pane in it has a text of {most} pieces")),
+        _ => Ok(()),
+    }
 }
 
 fn check_session(session: &Session) -> Result<(), String> {

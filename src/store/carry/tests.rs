@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::model::{Aside, Buffer, Reason, Snapshot, sample};
+use crate::store::retention::Retention;
+use crate::store::tests::{make_old, object_paths};
 use crate::store::{Store, Writer, format, object_id};
 
 /// A file in the archive: its name and its content.
@@ -85,7 +87,7 @@ fn pack_as(members: &[Member], last: tar::EntryType) -> Vec<u8> {
 fn import(file: &[u8]) -> (Result<Imported, CarryError>, TempDir, Writer) {
     let dir = tempfile::tempdir().unwrap();
     let writer = Writer::open(dir.path()).unwrap();
-    (writer.import(Cursor::new(file)), dir, writer)
+    (Whole::check(Cursor::new(file)).and_then(|whole| writer.import(whole)), dir, writer)
 }
 
 /// Checks that a file is refused, with these words, and that nothing is in the store then.
@@ -118,7 +120,7 @@ fn a_generation_comes_over_with_all_its_texts_and_stands_aside() {
     assert_eq!(writer.store().verify(None).unwrap().problems, []);
     // Once more is another generation, and no second copy of its texts.
     let objects = writer.store().objects().len();
-    assert_eq!(writer.import(Cursor::new(origin.export())).unwrap().generation, 2);
+    assert_eq!(writer.import(Whole::check(Cursor::new(origin.export())).unwrap()).unwrap().generation, 2);
     assert_eq!(writer.store().objects().len(), objects);
 }
 
@@ -240,6 +242,64 @@ fn a_file_that_says_to_be_huge_is_refused_before_it_is_unpacked() {
 }
 
 #[test]
+fn a_small_file_that_names_a_text_over_and_over_is_refused() {
+    let origin = Origin::new();
+    let chunk = vec![b'x'; CHUNK_BYTES_MAX];
+    let id = object_id(&chunk);
+    let with = |times: usize, objects: &[&[u8]]| {
+        let mut snapshot = origin.snapshot.clone();
+        snapshot.server.buffers.clear();
+        let mut panes = snapshot.server.panes_mut();
+        panes.next().unwrap().scrollback.chunks = vec![id; times];
+        panes.for_each(|pane| pane.scrollback.chunks.clear());
+        let lines = format::decompress(&format::render(&snapshot).unwrap()).unwrap();
+        let head = format!("agent-keeper export 1\nobjects {}\n", objects.len()).into_bytes();
+        let mut members = vec![(HEAD_NAME.to_owned(), head), (GENERATION_NAME.to_owned(), lines)];
+        members.extend(objects.iter().map(|bytes| (format!("objects/{}", object_id(bytes)), bytes.to_vec())));
+        pack(&members)
+    };
+    let most = TEXT_BYTES_MAX as usize / chunk.len();
+    assert!(import(&with(most, &[&chunk])).0.is_ok());
+    assert_refused(&with(most + 1, &[&chunk]), "more than 1073741824 bytes of text");
+    assert_refused(&with(200_000, &[]), "a text of 200000 pieces");
+}
+
+/// Removes the texts of a store as soon as anything is written.
+struct Removing<'a>(&'a Store);
+
+impl io::Write for Removing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        object_paths(self.0).iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_clean_up_while_an_export_is_written_does_not_matter() {
+    let origin = Origin::new();
+    let exported = origin.writer.store().export(1, Removing(origin.writer.store())).unwrap();
+    assert_eq!((exported.objects, exported.lost.len()), (3, 0));
+    assert!(object_paths(origin.writer.store()).is_empty());
+}
+
+#[test]
+fn no_clean_up_takes_what_an_import_has_put_before_its_generation_is_there() {
+    let origin = Origin::new();
+    let store = origin.writer.store();
+    origin.writer.put(b"of the next generation").unwrap();
+    make_old(store);
+    let before = object_paths(store).len();
+    let all = || origin.writer.prune(&Retention::default()).unwrap().1;
+    assert_eq!(origin.writer.bring(all), 0);
+    assert_eq!(object_paths(store).len(), before);
+    assert_eq!(all(), 1);
+}
+
+#[test]
 fn a_state_that_no_server_can_have_is_refused() {
     let origin = Origin::new();
     let with = |change: &dyn Fn(&mut Snapshot)| {
@@ -297,7 +357,7 @@ fn a_reader_that_fails_is_an_error() {
         }
     }
     assert!(import::read(Broken, |_| Ok(())).is_err());
-    assert!(Store::open("/nonexistent").unwrap().export(1, io::sink()).is_err());
+    assert!(Store::open("/nonexistent").export(1, io::sink()).is_err());
 }
 
 proptest! {

@@ -63,7 +63,7 @@ fn complaint_12_after_a_power_cut_the_next_older_state_is_used_and_the_start_wor
         fs::write(dir.join("last"), b"").unwrap();
         let Three { _dir, writer, snapshots } = three;
         drop(writer);
-        let newest = Store::open(&dir).unwrap().newest().unwrap();
+        let newest = Store::open(&dir).newest().unwrap();
         assert_eq!(newest.good.as_ref(), Some(&(2, snapshots[1].clone())));
         assert_eq!(newest.passed_over.len(), 1);
         let writer = Writer::open(&dir).unwrap();

@@ -1,6 +1,7 @@
 //! Every step on the way to the disk fails once, and each time the store is what it was or what it should be.
 
 use super::*;
+use crate::store::carry::Whole;
 use crate::store::fault::{Plan, Step};
 
 const EIO: i32 = 5;
@@ -55,9 +56,14 @@ impl Before {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
-        make_old(&Store::open(copy.path()).unwrap());
+        make_old(&Store::open(copy.path()));
         copy
     }
+}
+
+fn import(writer: &Writer, export: &[u8]) -> Option<Generation> {
+    let whole = Whole::check(io::Cursor::new(export)).unwrap();
+    writer.import(whole).ok().map(|imported| imported.generation)
 }
 
 /// What a day's work came to; what failed is none.
@@ -77,19 +83,19 @@ fn work(dir: &Path, export: &[u8]) -> Done {
     done.pinned = writer.pin(3, "the last good one").is_ok();
     let _ = writer.prune(&LITTLE);
     let _ = writer.unpin(1);
-    done.imported = writer.import(io::Cursor::new(export)).ok().map(|imported| imported.generation);
+    done.imported = import(&writer, export);
     done.removed = done.imported.is_some_and(|generation| writer.remove(&[generation]).is_ok());
     // It is gone, or may be.
     done.imported = None;
     if done.removed {
-        done.imported = writer.import(io::Cursor::new(export)).ok().map(|imported| imported.generation);
+        done.imported = import(&writer, export);
     }
     done
 }
 
 #[track_caller]
 fn assert_old_or_new(dir: &Path, before: &Before, done: &Done, why: &str) {
-    let store = Store::open(dir).unwrap();
+    let store = Store::open(dir);
     let found = store.verify(None).unwrap();
     assert_eq!(found.problems, [], "{why}");
     let (generation, newest) = store.newest().unwrap().good.unwrap();
@@ -183,4 +189,20 @@ fn a_text_that_is_put_while_it_is_swept_away_is_there_afterwards() {
         });
         writer.store().object(id).unwrap();
     }
+}
+
+#[test]
+fn what_a_killed_writer_has_not_flushed_is_flushed_by_the_next_that_counts_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    Writer::open(dir.path()).unwrap().put(b"a text").unwrap();
+    let writer = Writer::open(dir.path()).unwrap();
+    let put_and_flush = || {
+        writer.put(b"a text").unwrap();
+        writer.flush().unwrap();
+    };
+    let nothing_fails = || Plan { at: usize::MAX, errno: EIO, for_good: false, met: Vec::new() };
+    let ((), met) = nothing_fails().run(put_and_flush);
+    assert_eq!(met, [Step::FlushDir; 2], "the shelf, and the shelves");
+    let ((), met) = nothing_fails().run(put_and_flush);
+    assert_eq!(met, [], "it lasts now");
 }

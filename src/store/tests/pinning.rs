@@ -142,3 +142,16 @@ fn no_number_is_given_twice() {
     drop(writer);
     assert_eq!(Writer::open(dir).unwrap().save(&snapshots[0]).unwrap(), 6);
 }
+
+#[test]
+fn what_is_being_restored_stays_with_its_texts() {
+    let three = Three::new();
+    assert_eq!(three.writer.protect(1).unwrap(), three.snapshots[0]);
+    make_old(three.store());
+    let refused = three.writer.remove(&[2, 1]).unwrap_err();
+    assert!(matches!(refused, StoreError::Kept { generation: 1, why: Kept::Restoring }), "{refused}");
+    three.writer.prune(&LITTLE).unwrap();
+    assert_eq!(three.store().numbers().unwrap(), [1, 3]);
+    assert!(three.store().lost_texts(&three.snapshots[0]).is_empty());
+    assert!(matches!(three.writer.protect(2), Err(StoreError::NoGeneration { .. })));
+}
