@@ -38,7 +38,7 @@ const HARMLESS: [&str; 26] = [
 ];
 
 /// Where the shells of a system are (hier(7)).
-const SHELL_PLACES: [&[u8]; 3] = [b"/bin/", b"/usr/bin/", b"/usr/local/bin/"];
+pub const SHELL_PLACES: [&[u8]; 3] = [b"/usr/bin/", b"/bin/", b"/usr/local/bin/"];
 
 /// Returns a session of a file as far as it is believed, and in words what was left out.
 pub fn believed(session: &Session) -> (Session, String) {
