@@ -247,14 +247,14 @@ impl Keeper {
         self.summary.borrow().server.unwrap_or_default()
     }
 
-    /// The number of the snapshot that a restore would start from; 0 when there is none. It is the newest but for
-    /// states that are kept beside it, such as those of a restore that is not finished.
+    /// The number of the newest snapshot that is not kept aside (imported, shrunk or half restored); 0 when there
+    /// is none.
     #[zbus(property)]
     fn generation(&self) -> u64 {
         self.summary.borrow().head.map_or(0, |(generation, _)| generation)
     }
 
-    /// When the snapshot was taken that a restore would start from, in microseconds since 1970 (UTC); 0 when there is none.
+    /// When that snapshot was taken, in microseconds since 1970 (UTC); 0 when there is none.
     #[zbus(property, name = "GenerationUSec")]
     fn generation_usec(&self) -> u64 {
         let taken = self.summary.borrow().head.map_or(0, |(_, taken_at)| taken_at.as_microsecond());

@@ -10,12 +10,13 @@ const BUILTINS: [&str; 22] = [
     "read", "set", "shopt", "source", "time", "trap", "type", "ulimit", "unset",
 ];
 
-/// Commands after which only the shell that they were typed into is another one, and tools of which one word
-/// makes them such a command.
+/// Commands that change nothing but the shell that they are typed into.
 const CHANGES: [&str; 16] = [
     ".", "alias", "bind", "cd", "export", "popd", "pushd", "set", "setopt", "shopt", "source", "trap",
     "ulimit", "umask", "unalias", "unset",
 ];
+
+/// Tools that do so too with one of these words.
 const SWITCHES: [(&str, &[&str]); 7] = [
     ("asdf", &["shell"]),
     ("conda", &["activate", "deactivate"]),

@@ -129,13 +129,11 @@ pub(super) fn parse(text: &str) -> Result<Node, Flaw> {
 /// JSON is YAML but for one thing: characters that UTF-16 has in two halves are written so (`\ud83d\ude80`), and
 /// Python writes all that is not ASCII as escapes.
 fn with_whole_characters(text: &str) -> Cow<'_, str> {
+    let is_json =
+        text.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     // A backslash that is escaped itself is passed over.
     let halves = Regex::new(r"\\\\|\\u([dD][89abAB][[:xdigit:]]{2})\\u([dD][c-fC-F][[:xdigit:]]{2})");
-    let is_json =
-        || text.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-    let Ok(halves) = halves.map_err(drop).and_then(|halves| is_json().then_some(halves).ok_or(())) else {
-        return Cow::Borrowed(text);
-    };
+    let (true, Ok(halves)) = (is_json, halves) else { return Cow::Borrowed(text) };
     halves.replace_all(text, |found: &Captures<'_>| {
         let half = |at| u16::from_str_radix(found.get(at)?.as_str(), 16).ok();
         match half(1).zip(half(2)) {
