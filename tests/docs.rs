@@ -36,6 +36,24 @@ fn the_manual_pages_are_up_to_date() {
     }
 }
 
+#[test]
+fn the_readme_has_every_key_with_its_default() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let shown: toml::Table = block.parse().unwrap();
+    for key in KEYS {
+        let name = format!("{}.{}", key.table, key.name);
+        match format!("x = {}", key.default).parse::<toml::Table>() {
+            Ok(default) => {
+                let table = shown.get(key.table).and_then(toml::Value::as_table);
+                assert_eq!(table.and_then(|table| table.get(key.name)), Some(&default["x"]), "{name}");
+            }
+            // There is none.
+            Err(_) => assert!(block.contains(key.name), "{name}"),
+        }
+    }
+}
+
 fn keeperctl() -> String {
     let mut command = cli::Arguments::command();
     command.build();
@@ -115,7 +133,20 @@ fn option(argument: &clap::Arg, page: &mut String) {
     let short = argument.get_short().filter(|_| argument.get_long().is_some());
     let short = short.map_or_else(String::new, |short| format!("-{short}, "));
     let help = escape(&argument.get_help().unwrap().to_string());
+    let help = format!("{help}{}", escape(&values(argument)));
     writeln!(page, ".TP\n\\fB{}\\fR\n{help}.", escape(&format!("{short}{argument}"))).unwrap();
+}
+
+/// What an argument may be, if there is a list.
+fn values(argument: &clap::Arg) -> String {
+    let named = |value: &clap::builder::PossibleValue| match value.get_help() {
+        Some(help) => format!("{} ({help})", value.get_name()),
+        None => value.get_name().to_owned(),
+    };
+    let takes_value = argument.get_action().takes_values();
+    let values: Vec<String> =
+        argument.get_possible_values().iter().filter(|_| takes_value).map(named).collect();
+    if values.is_empty() { String::new() } else { format!(": {}", values.join("; ")) }
 }
 
 fn see_also(page: &mut String, pages: &[&str]) {

@@ -11,7 +11,7 @@ use agent_keeper::tmux::layout::Layout;
 use serde_json::Value;
 
 mod support;
-use support::{Keeper, PrivateTmux, session_names, short_dir, text};
+use support::{Keeper, PrivateTmux, session_names, short_dir, text, until};
 
 fn file(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/import")).join(name)
@@ -84,6 +84,9 @@ fn a_directory_of_tmux_resurrect_means_its_last_save() {
         assert!(code == Some(0) && lines >= 8, "{last:?}: {code:?}, {lines}");
     }
     // The archive has the text of the last save only.
+    assert_eq!(lines(&dir.join("tmux_resurrect_20260101T000000.txt")), (Some(3), 0));
+    // Nor of any other, if that one is gone.
+    fs::remove_file(dir.join("tmux_resurrect_20260102T000000.txt")).unwrap();
     assert_eq!(lines(&dir.join("tmux_resurrect_20260101T000000.txt")), (Some(3), 0));
 }
 
@@ -205,24 +208,112 @@ fn the_keeper_takes_an_import_and_does_not_restore_it_by_itself() {
     assert!(keeper.tmux.sessions().contains(&"dev".to_owned()));
 }
 
-/// What a file says is nobody's command: nothing of it runs, neither at the import nor at the restore.
+/// What a file says is nobody's command: nothing of it runs, neither at the import nor at the restore nor when the
+/// user's own status line shows it.
 #[test]
 fn nothing_in_a_file_is_run() {
-    let keeper = Keeper::prepare();
-    let canary = keeper.path("canary");
+    let mut keeper = Keeper::prepare_quick();
+    keeper.start_watching();
+    let (canary, drawn) = (keeper.path("canary"), keeper.path("drawn"));
     let touch = format!("touch {}", canary.display());
+    // `#{a:35}` makes the # that nobody wrote.
+    let hidden = format!("#{{E:#{{a:35}}({touch})}}");
     let hostile = keeper.path("hostile.yaml");
     let content = format!(
         "session_name: 'x #({touch})'\nbefore_script: {touch}\nstart_directory: '/#({touch})'\n\
-         options: {{default-command: '{touch}', status-left: '#({touch})'}}\n\
-         windows:\n- window_name: '#({touch})'\n  window_shell: {touch}\n  panes:\n  - $({touch})\n  - {touch}\n"
+         options:\n  default-command: {touch}\n  status-left: '#({touch})'\n  '@theme_session': '{hidden}'\n\
+         environment: {{X: '#({touch})'}}\n\
+         windows:\n- window_name: '#({touch})'\n  options: {{'@theme_session': '{hidden}'}}\n\
+         \x20 window_shell: {touch}\n  panes:\n  - $({touch})\n  - {touch}\n"
     );
     fs::write(&hostile, content).unwrap();
     let (code, document) = import(&keeper, "tmuxp", &[&hostile]);
     assert_eq!(code, Some(3), "{document}");
-    let drill = keeper.ctl(&["drill", &document["generation"].to_string()]);
-    assert!(drill.status.code().is_some_and(|code| code == 0 || code == 3), "{}", text(&drill.stderr));
-    assert!(!canary.exists());
+    let notes = document["notes"].to_string();
+    for left_out in ["before_script", "default-command", "status-left", "@theme_session", "\\\"X\\\""] {
+        assert!(notes.contains(left_out), "{left_out}: {notes}");
+    }
+    let restored = keeper.ctl(&["restore", &document["generation"].to_string()]);
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    let panes = keeper.tmux.panes("#{pane_id}");
+    assert_eq!(panes.len(), 2);
+    for pane in &panes {
+        until("a pane that waits", || keeper.tmux.text_of(pane).contains("Press Enter to run"));
+    }
+    // A command in a status line is started when the line is drawn; the last one of this line ends last.
+    let left = format!("#{{E:@theme_session}}#(sleep 1; touch {})", drawn.display());
+    keeper.tmux.run(&["set-option", "-g", "status-left", &left]);
+    let _outer = attached(&keeper, &panes[0]);
+    until("the status line", || drawn.exists());
+    assert!(!canary.exists(), "what a file says was run");
+    // And that would have been it.
+    keeper.tmux.run(&["set-option", "-t", &panes[0], "@theme_session", &hidden]);
+    keeper.tmux.run(&[
+        "refresh-client",
+        "-S",
+        "-t",
+        &keeper.tmux.run(&["list-clients", "-F", "#{client_name}"]),
+    ]);
+    until("the trap to work", || canary.exists());
+}
+
+/// Attaches a client to the session of a pane, in a terminal that another server has.
+fn attached(keeper: &Keeper, pane: &str) -> PrivateTmux {
+    let outer = PrivateTmux::at(keeper.path("outer"));
+    let (program, socket) = (support::tmux_program(), keeper.tmux.socket.to_str().unwrap());
+    let attach = [program.to_str().unwrap(), "-u", "-S", socket, "attach-session", "-t", pane];
+    outer.start(&[&["-x", "200", "-y", "50", "env", "-u", "TMUX"], &attach[..]].concat());
+    outer
+}
+
+/// A session as zellij saves it, with a text beside it.
+fn zellij_session(keeper: &Keeper, name: &str, text: &str) -> PathBuf {
+    let dir = keeper.path(name);
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("initial_contents_1"), text).unwrap();
+    let layout = dir.join("session-layout.kdl");
+    fs::write(&layout, "layout {\n  pane contents_file=\"initial_contents_1\"\n}\n").unwrap();
+    layout
+}
+
+#[test]
+fn texts_of_files_are_covered_and_left_out_like_those_of_panes() {
+    let keeper = Keeper::prepare();
+    keeper.configure("[session.\"secret*\"]\nscrollback = false\n");
+    let token = format!("ghp_{}", "a1B2".repeat(9));
+    let files = [("open", format!("in the open {token}\n")), ("secret one", "in secret\n".to_owned())]
+        .map(|(name, text)| zellij_session(&keeper, name, &text));
+    import(&keeper, "zellij", &[&files[0], &files[1]]);
+    let kept = objects(&keeper.store_dir().join("objects"));
+    assert!(kept.contains("in the open "), "{kept}");
+    assert!(!kept.contains(&token) && !kept.contains("in secret"), "{kept}");
+}
+
+/// Returns everything that stands in the objects of a store.
+fn objects(dir: &Path) -> String {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: PathBuf| match path.is_dir() {
+        true => objects(&path),
+        false => text(&zstd::decode_all(fs::File::open(path).unwrap()).unwrap()),
+    };
+    entries.map(read).collect()
+}
+
+#[test]
+fn what_comes_by_a_pipe_has_nothing_beside_it() {
+    let keeper = Keeper::prepare();
+    let layout = zellij_session(&keeper, "elsewhere", "text\n");
+    fs::copy(file("pane_contents.tar.gz"), keeper.path("elsewhere/pane_contents.tar.gz")).unwrap();
+    for (tool, file) in [("zellij", layout), ("resurrect", file("tmux_resurrect.txt"))] {
+        let mut command = keeper.ctl_command(&["import", tool, "--json", "-"]);
+        let piped = command.current_dir(keeper.path("elsewhere")).stdin(fs::File::open(file).unwrap());
+        let output = piped.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{tool}: {}", text(&output.stderr));
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let shown = keeper.ctl_json(&["snapshot", "show", &document["generation"].to_string()]);
+        let pane = &windows(&shown["snapshot"], 0)[0]["panes"][0];
+        assert_eq!(pane["scrollback"]["lines"].as_u64().unwrap_or_default(), 0, "{tool}");
+    }
 }
 
 /// tmux itself is asked how it would arrange so many panes.

@@ -86,6 +86,8 @@ fn assert_pinned_and_removed(keeper: &Keeper) {
     let newest = ["a restore would start from it", "keeperctl snapshot take"];
     ctl(keeper, &["snapshot", "rm", "2", "latest"], 1, &newest);
     ctl(keeper, &["snapshot", "rm", "2", "77"], 1, &["there is no snapshot 77"]);
+    let time = ["names no snapshot to remove", "keeperctl snapshot show"];
+    ctl(keeper, &["snapshot", "rm", "2", "0 seconds ago"], 2, &time);
     ctl(keeper, &["snapshot", "rm", "-n", "2"], 0, &["would remove snapshot 2 (two)"]);
     assert!(numbers(keeper).starts_with(&[1, 2, 3]));
     ctl(keeper, &["snapshot", "rm", "2"], 0, &["removed snapshot 2 (two)"]);

@@ -19,7 +19,7 @@ pub struct Arguments {
     #[arg(long)]
     fix: bool,
     /// With --fix: only say what would be done
-    #[arg(long, requires = "fix")]
+    #[arg(long, short = 'n', requires = "fix")]
     dry_run: bool,
     /// List the checks instead of running them
     #[arg(long, conflicts_with = "fix")]

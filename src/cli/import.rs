@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::config::Settings;
 use crate::import::{self, Assembled, Draft, Flaw, Reader, Source, Surroundings, assemble};
 use crate::model::{ByteString, Generation, Process, Program, Snapshot, describe_counts};
 use crate::place;
+use crate::redact::redacted;
+use crate::restore::foreign::SHELL_PLACES;
 use crate::store::Writer;
+use crate::tmux::shell::SHELLS;
 
 use super::adopt::adopt;
 use super::output::{note, print, print_json, printable, width};
@@ -31,8 +35,8 @@ pub struct Arguments {
     /// - means standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Show what would be imported
-    #[arg(long)]
+    /// Only show what would be imported
+    #[arg(long, short = 'n')]
     dry_run: bool,
     /// Leave out what was printed in panes
     #[arg(long)]
@@ -113,15 +117,26 @@ fn report(context: &Context, generation: Option<Generation>, made: &Assembled) -
 /// Writes the snapshot to a store of its own and hands that over whole, so that the user's store gets all of it or
 /// nothing.
 async fn save(context: &Context, made: &mut Assembled) -> Result<Generation, CliError> {
+    let settings = context.settings()?;
+    leave_out_texts(&settings, made);
     let dir = tempfile::Builder::new().prefix("agent-keeper-import-").tempdir()?;
     let writer = Writer::open(dir.path().join("state"))?;
     for (id, text) in &made.texts {
-        let scrollback = writer.put_text(text)?;
+        let scrollback = writer.put_text(&redacted(text, settings.redact))?;
         let same = |pane: &&mut crate::model::Pane| pane.id == *id;
         made.snapshot.server.panes_mut().filter(same).for_each(|pane| pane.scrollback = scrollback.clone());
     }
     let generation = writer.save(&made.snapshot)?;
     adopt(context, writer.store(), generation).await
+}
+
+/// What the configuration says of texts holds for those of files too.
+fn leave_out_texts(settings: &Settings, made: &mut Assembled) {
+    for (session, _, pane) in made.snapshot.server.panes() {
+        if settings.scrollback_lines == 0 || !settings.sessions.of(&session.name).scrollback {
+            made.texts.remove(&pane.id);
+        }
+    }
 }
 
 fn failure(file: Option<&str>, flaw: Flaw) -> CliError {
@@ -136,7 +151,9 @@ fn unreadable(path: &Path, error: io::Error) -> CliError {
 
 fn read(arguments: &Arguments, path: &Path) -> Result<Source, CliError> {
     let tool = arguments.tool;
-    let path = last_save(tool, path)?;
+    // What comes by a pipe has nothing beside it.
+    let piped = path.as_os_str() == "-";
+    let path = if piped { path.to_owned() } else { last_save(tool, path)? };
     let shown = path.display().to_string();
     let bytes = content(&path)?;
     let contents = !arguments.no_contents;
@@ -147,10 +164,11 @@ fn read(arguments: &Arguments, path: &Path) -> Result<Source, CliError> {
     let editor = editor.split_whitespace().next().unwrap_or("vi");
     let reader = Reader { home: &home, directory: &directory, name: &name, editor };
     let draft = match tool {
+        Tool::Resurrect if piped => import::resurrect::parse(&bytes, None),
         Tool::Resurrect => resurrect(&path, &bytes, contents)?,
         Tool::Tmuxp => import::tmuxp::parse(&bytes, &reader),
         Tool::Tmuxinator => import::tmuxinator::parse(&bytes, &reader),
-        Tool::Zellij => import::zellij::parse(&bytes, &zellij_contents(&path, contents), &reader),
+        Tool::Zellij => import::zellij::parse(&bytes, &zellij_contents(&path, contents && !piped), &reader),
         Tool::TmuxBackup => import::tmux_backup::parse(&bytes).map(|draft| with_texts(draft, contents)),
     };
     let draft = draft.map_err(|flaw| failure(Some(&shown), flaw))?;
@@ -161,15 +179,17 @@ fn read(arguments: &Arguments, path: &Path) -> Result<Source, CliError> {
 fn resurrect(path: &Path, bytes: &[u8], contents: bool) -> Result<Result<Draft, Flaw>, CliError> {
     let dir = directory_of(path);
     let archive = dir.join("pane_contents.tar.gz");
-    let of_last =
-        fs::canonicalize(dir.join("last")).ok().is_none_or(|last| fs::canonicalize(path).ok() == Some(last));
+    let last = dir.join("last");
+    // Where there is no such link, somebody has copied the two files; one that dangles is of a save that is gone.
+    let of_last = fs::symlink_metadata(&last).is_err()
+        || fs::canonicalize(&last).is_ok_and(|last| fs::canonicalize(path).is_ok_and(|path| path == last));
     let archive = if contents && archive.is_file() { Some(content(&archive)?) } else { None };
     let used = archive.as_deref().filter(|_| of_last);
     Ok(import::resurrect::parse(bytes, used).map(|mut draft| {
         if archive.is_some() && !of_last {
             draft
                 .notes
-                .push("the text of panes beside it belongs to a later save; it is left out".to_owned());
+                .push("the text of panes beside it belongs to another save; it is left out".to_owned());
         }
         draft
     }))
@@ -259,7 +279,15 @@ fn usual_name(path: &Path) -> String {
 fn surroundings() -> Surroundings {
     let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
     let shell = std::env::var("SHELL").ok().filter(|shell| shell.starts_with('/'));
-    Surroundings { now: jiff::Timestamp::now(), host, shell: shell.unwrap_or_else(|| "/bin/sh".to_owned()) }
+    let shell = shell.unwrap_or_else(|| "/bin/sh".to_owned());
+    Surroundings { now: jiff::Timestamp::now(), host, shell, shells: shells() }
+}
+
+/// Returns the shells that are installed where a restore takes them from.
+fn shells() -> Vec<String> {
+    let places = SHELL_PLACES.iter().map(|place| String::from_utf8_lossy(place));
+    let all = places.flat_map(|place| SHELLS.map(|name| format!("{place}{name}")));
+    all.filter(|path| Path::new(path).is_file()).collect()
 }
 
 /// Gives every directory the name by which the kernel knows it, since that is what a restored pane will show, and

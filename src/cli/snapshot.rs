@@ -56,7 +56,7 @@ pub enum Command {
     },
     /// Let a pinned one go the way of the others
     Unpin {
-        /// Its number
+        /// Its number, "latest", "previous" or a time
         #[arg(value_name = "SNAPSHOT")]
         which: Which,
     },

@@ -138,7 +138,8 @@ impl Keeper {
     /// all of its sessions are meant. What is alive is never touched. Returns when all is there.
     ///
     /// Each row is a session's name, what became of it ("restored", "partly", "failed" or "skipped") and
-    /// the reason in words, which is empty for "restored".
+    /// the reason in words. For "restored" that is nothing, or what is not as it was, such as options that are
+    /// not set because the snapshot came from a file.
     ///
     /// Errors: Error.NoGeneration when there is no such snapshot or it cannot be read,
     /// Error.UnknownSession when it holds no session of a name, Error.Refused while the keeper is
@@ -158,8 +159,6 @@ impl Keeper {
     ///
     /// "name" (s): the name that the one session gets instead of its own; it is made even if the one of its
     /// old name lives.
-    ///
-    /// Here the third word of a row can be there for "restored" too: what is not as it was.
     ///
     /// Errors: as for Restore, and Error.UnknownWindow when a window is not there or can be several,
     /// Error.BadName when the name is taken, is not for exactly one session or would be changed by tmux,
@@ -252,13 +251,14 @@ impl Keeper {
         self.summary.borrow().server.unwrap_or_default()
     }
 
-    /// The number of the newest snapshot; 0 when there is none.
+    /// The number of the newest snapshot that is not kept aside (imported, shrunk or half restored); 0 when there
+    /// is none.
     #[zbus(property)]
     fn generation(&self) -> u64 {
         self.summary.borrow().head.map_or(0, |(generation, _)| generation)
     }
 
-    /// When the newest snapshot was taken, in microseconds since 1970 (UTC); 0 when there is none.
+    /// When that snapshot was taken, in microseconds since 1970 (UTC); 0 when there is none.
     #[zbus(property, name = "GenerationUSec")]
     fn generation_usec(&self) -> u64 {
         let taken = self.summary.borrow().head.map_or(0, |(_, taken_at)| taken_at.as_microsecond());

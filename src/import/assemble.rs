@@ -26,6 +26,8 @@ pub struct Surroundings {
     pub host: String,
     /// The path of the user's shell.
     pub shell: String,
+    /// The paths of the shells that are installed where a restore takes them from.
+    pub shells: Vec<String>,
 }
 
 /// What one file holds.
@@ -144,7 +146,7 @@ impl Making<'_> {
             active_window: active,
             last_window: last,
             options: draft.options,
-            environment: draft.environment,
+            environment: BTreeMap::new(),
         })
     }
 
@@ -234,7 +236,7 @@ impl Making<'_> {
             id,
             index: draft.index.unwrap_or(u32::try_from(at).unwrap_or(u32::MAX)),
             title: super::clean_name(draft.title.as_deref().unwrap_or(&self.around.host)),
-            program: command::program(&draft.runs, &self.around.shell, &draft.directory),
+            program: command::program(&draft.runs, self.around, &draft.directory),
             directory: draft.directory,
             scrollback: Scrollback::default(),
             options: BTreeMap::new(),
@@ -286,9 +288,16 @@ fn usual_name(pane: &DraftPane, shell: &str) -> String {
 mod tests {
     use super::*;
     use crate::import::session_name;
+    use crate::model::Program;
+    use crate::restore::plan;
 
     fn around() -> Surroundings {
-        Surroundings { now: Timestamp::UNIX_EPOCH, host: "host".into(), shell: "/bin/bash".into() }
+        Surroundings {
+            now: Timestamp::UNIX_EPOCH,
+            host: "host".into(),
+            shell: "/bin/bash".into(),
+            shells: vec!["/usr/bin/fish".into(), "/usr/local/bin/zsh".into()],
+        }
     }
 
     fn source(file: &str, name: &str, windows: Vec<DraftWindow>) -> Source {
@@ -320,6 +329,32 @@ mod tests {
         }
         assert_eq!(made.texts.len(), 6);
         assert_eq!(made.snapshot.aside, Some(Aside::Imported));
+    }
+
+    /// A restore starts a shell only from where the system has them, so the bare name of a file is not enough.
+    #[test]
+    fn another_shell_is_still_one_when_a_restore_plans_it() {
+        let restored = |word: &str| {
+            let pane = DraftPane { runs: Runs::OtherShell(word.into()), ..window(1).panes[0].clone() };
+            let windows = vec![DraftWindow { panes: vec![pane], ..DraftWindow::default() }];
+            let made = assemble(vec![source("f", "s", windows)], &around()).unwrap();
+            let plan = plan::plan(1, &made.snapshot, None, &plan::Selection::default()).unwrap();
+            plan.steps[0].session.windows[0].panes[0].program.clone()
+        };
+        let shells = [
+            ("fish", "/usr/bin/fish"),
+            ("-zsh", "/usr/local/bin/zsh"),
+            ("/usr/bin/fish", "/usr/bin/fish"),
+            ("bash", "/bin/bash"),
+        ];
+        for (word, expected) in shells {
+            let Program::Shell { shell, job, .. } = restored(word) else { panic!("{word} is lost") };
+            assert_eq!((shell.exe, job), (expected.into(), vec![]), "{word}");
+        }
+        for word in ["tcsh", "/opt/fish/bin/fish"] {
+            let Program::Shell { job, .. } = restored(word) else { panic!("{word} is lost") };
+            assert_eq!(job[0].argv, [word.into()], "what is not installed here is asked for");
+        }
     }
 
     #[test]

@@ -117,6 +117,9 @@ impl Reading {
         if line.active {
             window.active = window.panes.len();
         }
+        if let Some(name) = line.name_of_window {
+            window.name = Some(name.to_owned());
+        }
         window.zoomed |= line.flags.contains('Z');
         window.panes.push(DraftPane {
             index: Some(line.index),
@@ -211,6 +214,8 @@ impl Reading {
 struct Line<'a> {
     session: &'a str,
     window: u32,
+    /// In the older form.
+    name_of_window: Option<&'a str>,
     flags: &'a str,
     index: u32,
     title: Option<&'a str>,
@@ -249,6 +254,7 @@ impl<'a> Line<'a> {
         Ok(Line {
             session: field(1),
             window: number(field(2), "the index of a window")?,
+            name_of_window: older.then(|| unmarked(field(3))),
             flags,
             index: number(index, "the index of a pane")?,
             title,
@@ -335,6 +341,16 @@ mod tests {
         assert_eq!(untitled.runs, Runs::OtherShell("bash".into()));
         let older = one("pane\ts\t1\t:name\t1\t:*\t0\t:/usr\t1\tbash\t:");
         assert_eq!((older.title, older.runs), (None, Runs::OtherShell("bash".into())));
+    }
+
+    #[test]
+    fn windows_of_the_older_form_have_their_names() {
+        let text = format!(
+            "pane\ts\t1\t:a b\t1\t:*\t0\t:/usr\t1\tvim\t:vim x\nwindow\ts\t1\t1\t:*\t{LAYOUT}\nstate\ts\t\n"
+        );
+        let window = &parse(text.as_bytes(), None).unwrap().sessions[0].windows[0];
+        assert_eq!((window.name.as_deref(), window.automatic_rename), (Some("a b"), false));
+        assert_eq!(window.shape, Shape::Saved(LAYOUT.to_owned()));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `root`, `pre` and `panes`; a pane is a command, a list of them, or a map from a title to those.
 
 use crate::model::Options;
-use crate::tmux::arrange::{MainSizes, Named};
+use crate::tmux::arrange::MainSizes;
 
 use super::command::typed;
 use super::yaml::{self, Node, Value};
@@ -57,9 +57,9 @@ pub fn parse(file: &[u8], reader: &Reader<'_>) -> Result<Draft, Flaw> {
         return Err(Flaw::at(windows.line, "\"windows\" is not a list with something in it", TODO));
     }
     for node in items {
-        session.windows.push(window(node, reader, &base, &before)?);
+        session.windows.push(window(node, reader, &base, &before, &mut draft)?);
     }
-    start_at(&root, &mut session);
+    start_at(&root, &mut session, &mut draft);
     draft.sessions.push(session);
     Ok(draft)
 }
@@ -73,8 +73,16 @@ fn refuse_templates(text: &str) -> Result<(), Flaw> {
     })
 }
 
-/// `startup_window` is a name or an index (counted from base-index), `startup_pane` an index.
-fn start_at(root: &Node, session: &mut DraftSession) {
+/// `startup_window` is a name or an index, `startup_pane` an index. They count from `base-index` and
+/// `pane-base-index`, which are the user's and by tmux's default 0.
+fn start_at(root: &Node, session: &mut DraftSession, draft: &mut Draft) {
+    for (key, option) in [("startup_window", "base-index"), ("startup_pane", "pane-base-index")] {
+        let node = root.get(key).filter(|node| node.text().is_some_and(|text| text.parse::<u32>().is_ok()));
+        if let Some(node) = node {
+            let line = node.line;
+            draft.note(format!("line {line}: {key:?} is taken as if your {option} were 0, as tmux has it"));
+        }
+    }
     if let Some(wanted) = root.get("startup_window").and_then(Node::text) {
         let by_name = session.windows.iter().position(|window| window.name.as_deref() == Some(wanted));
         let by_index = || wanted.parse().ok().filter(|at| *at < session.windows.len());
@@ -88,7 +96,13 @@ fn start_at(root: &Node, session: &mut DraftSession) {
     }
 }
 
-fn window(node: &Node, reader: &Reader<'_>, base: &str, before: &[String]) -> Result<DraftWindow, Flaw> {
+fn window(
+    node: &Node,
+    reader: &Reader<'_>,
+    base: &str,
+    before: &[String],
+    draft: &mut Draft,
+) -> Result<DraftWindow, Flaw> {
     let Some((name, content)) = node.entries().next() else {
         return Err(Flaw::at(node.line, "a window that is no \"name: …\"", TODO));
     };
@@ -98,7 +112,10 @@ fn window(node: &Node, reader: &Reader<'_>, base: &str, before: &[String]) -> Re
     };
     let mut window = DraftWindow {
         name: Some(clean_name(name)).filter(|name| !name.is_empty()),
-        shape: shape(content)?,
+        shape: match content.get("layout") {
+            Some(layout) => Shape::read(layout, MainSizes::default())?,
+            None => Shape::default(),
+        },
         options: synchronised(content),
         ..DraftWindow::default()
     };
@@ -107,7 +124,8 @@ fn window(node: &Node, reader: &Reader<'_>, base: &str, before: &[String]) -> Re
     let Some(panes) = content.get("panes") else {
         let own = if matches!(content.value, Value::Map(_)) { Vec::new() } else { commands(Some(content))? };
         let lines = before.into_iter().chain(own).collect();
-        window.panes.push(DraftPane { directory, runs: typed(lines), ..DraftPane::default() });
+        let runs = typed(lines, content.line, draft);
+        window.panes.push(DraftPane { directory, runs, ..DraftPane::default() });
         return Ok(window);
     };
     let one = [panes];
@@ -129,7 +147,7 @@ fn window(node: &Node, reader: &Reader<'_>, base: &str, before: &[String]) -> Re
         window.panes.push(DraftPane {
             title: title.map(clean_name),
             directory: directory.clone(),
-            runs: typed(lines),
+            runs: typed(lines, node.line, draft),
             ..DraftPane::default()
         });
     }
@@ -139,19 +157,6 @@ fn window(node: &Node, reader: &Reader<'_>, base: &str, before: &[String]) -> Re
             by_title.or_else(|| wanted.parse().ok()).filter(|at| *at < window.panes.len()).unwrap_or(0);
     }
     Ok(window)
-}
-
-fn shape(content: &Node) -> Result<Shape, Flaw> {
-    let Some(layout) = content.get("layout") else { return Ok(Shape::default()) };
-    let text = layout.text().unwrap_or_default();
-    match text.parse::<Named>() {
-        Ok(named) => Ok(Shape::Named(named, MainSizes::default())),
-        Err(()) if text.contains(',') => Ok(Shape::Saved(text.to_owned())),
-        Err(()) => {
-            let todo = "write one of tmux's layouts, such as tiled, or the text of #{window_layout}";
-            Err(Flaw::at(layout.line, format!("tmux has no layout {text:?}"), todo))
-        }
-    }
 }
 
 fn synchronised(content: &Node) -> Options {
@@ -227,7 +232,19 @@ windows:
             session.windows[3].panes[0].runs,
             Runs::Lines(vec!["rbenv shell 3.3".into(), "git pull".into(), "git merge".into()])
         );
-        assert_eq!(draft.notes.len(), 1, "{:?}", draft.notes);
+        // The hook, the index of a pane, and four panes in which nothing else was typed.
+        let count = |word: &str| draft.notes.iter().filter(|note| note.contains(word)).count();
+        let counts = ["on_project_start", "pane-base-index", "rbenv shell 3.3"].map(count);
+        assert_eq!((counts, draft.notes.len()), ([1, 1, 3], 5), "{:#?}", draft.notes);
+    }
+
+    #[test]
+    fn a_window_to_start_at_is_named_or_counted_as_tmux_counts_by_itself() {
+        for (wanted, active, notes) in [("b", 1, 0), ("2", 2, 1), ("7", 0, 1), ("none", 0, 0)] {
+            let text = format!("name: x\nstartup_window: {wanted}\nwindows: [a: vim, b: vim, c: vim]\n");
+            let draft = parse(text.as_bytes(), &READER).unwrap();
+            assert_eq!((draft.sessions[0].active, draft.notes.len()), (active, notes), "{wanted}");
+        }
     }
 
     #[test]

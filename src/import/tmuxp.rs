@@ -3,14 +3,15 @@
 //! What `tmuxp freeze` writes and what people write by hand. It types `cd DIRECTORY` into panes that are elsewhere;
 //! that is taken for what it means.
 
-use crate::model::{ByteString, Options, Variable};
+use crate::model::{ByteString, Options};
+use crate::restore::foreign::is_harmless;
 use crate::tmux::arrange::{MainSizes, Named};
 
-use super::command::typed;
+use super::command::{instead, typed};
 use super::yaml::{self, Node, Value};
 use super::{
     Draft, DraftPane, DraftSession, DraftWindow, Flaw, PANES_MAX, PLACES_MAX, Reader, Runs, Shape, as_text,
-    clean_name, option_is_harmless, session_name,
+    clean_name, session_name,
 };
 
 const TODO: &str = "see https://tmuxp.git-pull.com/configuration/ for what it expects there";
@@ -33,6 +34,7 @@ pub fn parse(file: &[u8], reader: &Reader<'_>) -> Result<Draft, Flaw> {
         };
         draft.note(format!("line {}: {key:?}: {left_out}", node.line));
     }
+    leave_out_variables(&root, &mut draft);
     let above = Above {
         directory: start_directory(&root, reader, reader.directory),
         before: commands(root.get("shell_command_before"))?,
@@ -41,7 +43,6 @@ pub fn parse(file: &[u8], reader: &Reader<'_>) -> Result<Draft, Flaw> {
         name: session_name(name),
         directory: Some(above.directory.clone()),
         options: options(&root, &["options"], &mut draft),
-        environment: environment(&root),
         ..DraftSession::default()
     };
     for (at, node) in list(windows, "windows", PLACES_MAX)?.iter().enumerate() {
@@ -90,6 +91,7 @@ fn window(node: &Node, reader: &Reader<'_>, session: &Above, draft: &mut Draft) 
         return Err(Flaw::at(node.line, "a window that is no map", TODO));
     }
     let above = session.within(node, reader)?;
+    leave_out_variables(node, draft);
     let own = options(node, &["options", "options_after"], draft);
     let mut window = DraftWindow {
         index: number(node, "window_index")?,
@@ -99,7 +101,7 @@ fn window(node: &Node, reader: &Reader<'_>, session: &Above, draft: &mut Draft) 
         ..DraftWindow::default()
     };
     window.options = own.into_iter().filter(|(name, _)| name != "automatic-rename").collect();
-    let instead = node.get("window_shell").and_then(Node::text).and_then(shlex::split);
+    let shell = node.get("window_shell").and_then(Node::text).and_then(shlex::split);
     match node.get("panes") {
         None => window.panes.push(DraftPane { directory: above.directory.clone(), ..DraftPane::default() }),
         Some(panes) => {
@@ -111,10 +113,10 @@ fn window(node: &Node, reader: &Reader<'_>, session: &Above, draft: &mut Draft) 
             }
         }
     }
-    if let Some((words, pane)) = instead.filter(|words| !words.is_empty()).zip(window.panes.first_mut())
+    if let Some((words, pane)) = shell.filter(|words| !words.is_empty()).zip(window.panes.first_mut())
         && pane.runs == Runs::Shell
     {
-        pane.runs = Runs::Instead(words);
+        pane.runs = instead(words);
     }
     Ok(window)
 }
@@ -122,18 +124,10 @@ fn window(node: &Node, reader: &Reader<'_>, session: &Above, draft: &mut Draft) 
 fn shape(node: &Node, options: &Options) -> Result<Shape, Flaw> {
     let size = |name: &str| options.get(name).and_then(|value| value.to_string().parse().ok());
     let main = MainSizes { width: size("main-pane-width"), height: size("main-pane-height") };
-    let Some(layout) = node.get("layout") else {
+    match node.get("layout") {
+        Some(layout) => Shape::read(layout, main),
         // Each pane is split off below.
-        return Ok(Shape::Named(Named::EvenVertical, main));
-    };
-    let text = layout.text().unwrap_or_default();
-    match text.parse() {
-        Ok(named) => Ok(Shape::Named(named, main)),
-        Err(()) if text.contains(',') => Ok(Shape::Saved(text.to_owned())),
-        Err(()) => {
-            let todo = "write one of tmux's layouts, such as tiled, or the text of #{window_layout}";
-            Err(Flaw::at(layout.line, format!("tmux has no layout {text:?}"), todo))
-        }
+        None => Ok(Shape::Named(Named::EvenVertical, main)),
     }
 }
 
@@ -143,10 +137,9 @@ fn pane(node: &Node, reader: &Reader<'_>, window: &Above, draft: &mut Draft) -> 
     match &node.value {
         Value::Map(_) => {
             lines.extend(commands(node.get("shell_command"))?);
-            for key in ["environment", "shell"] {
-                if let Some(node) = node.get(key) {
-                    draft.note(format!("line {}: {key:?} of a single pane is left out", node.line));
-                }
+            leave_out_variables(node, draft);
+            if let Some(shell) = node.get("shell") {
+                draft.note(format!("line {}: \"shell\" of a single pane is left out", shell.line));
             }
         }
         _ => lines.extend(commands(Some(node))?),
@@ -159,7 +152,7 @@ fn pane(node: &Node, reader: &Reader<'_>, window: &Above, draft: &mut Draft) -> 
         directory = reader.directory(&path, &directory.to_string());
         lines.remove(0);
     }
-    Ok(DraftPane { directory, runs: typed(lines), ..DraftPane::default() })
+    Ok(DraftPane { directory, runs: typed(lines, node.line, draft), ..DraftPane::default() })
 }
 
 /// Returns where a `cd` goes if that can be told. `tmuxp freeze` writes paths with spaces unquoted.
@@ -203,34 +196,28 @@ fn number(node: &Node, key: &str) -> Result<Option<u32>, Flaw> {
 fn options(node: &Node, keys: &[&str], draft: &mut Draft) -> Options {
     let mut options = Options::new();
     for (name, node) in keys.iter().filter_map(|key| node.get(key)).flat_map(Node::entries) {
-        let Some(value) = node.text() else { continue };
         // YAML's words for what tmux calls on and off.
-        let value = match value {
+        let value = node.text().map(|value| match value {
             "true" | "True" | "yes" => "on",
             "false" | "False" | "no" => "off",
             other => other,
-        };
-        if option_is_harmless(name, value) {
-            options.insert(name.to_owned(), value.into());
-        } else {
-            draft.note(format!(
-                "line {}: the option {name:?} makes tmux run something; it is left out",
+        });
+        match value.filter(|value| is_harmless(name, value.as_bytes())) {
+            Some(value) => drop(options.insert(name.to_owned(), value.into())),
+            None => draft.note(format!(
+                "line {}: the option {name:?} is left out: of a file only those that can run nothing are set",
                 node.line
-            ));
+            )),
         }
     }
     options
 }
 
-fn environment(node: &Node) -> std::collections::BTreeMap<String, Variable> {
-    let entries = node.get("environment").into_iter().flat_map(Node::entries);
-    entries
-        .filter(|(name, _)| !name.is_empty() && !name.contains(['=', '\0']))
-        .filter_map(|(name, node)| {
-            let value = node.text().filter(|value| !value.contains('\0'))?;
-            Some((name.to_owned(), Variable { value: Some(value.into()), hidden: false }))
-        })
-        .collect()
+/// No restore sets a variable that a file names: `LD_PRELOAD` is one.
+fn leave_out_variables(node: &Node, draft: &mut Draft) {
+    for (name, node) in node.get("environment").into_iter().flat_map(Node::entries) {
+        draft.note(format!("line {}: the variable {name:?} is left out: of a file none is set", node.line));
+    }
 }
 
 #[cfg(test)]
@@ -261,20 +248,27 @@ session_name: 'a.b:c'
 start_directory: ~/src
 shell_command_before: [nvm use 20]
 before_script: ./install.sh
-options: {default-command: 'touch x', status: false}
+options:
+  default-command: touch x
+  status: false
+  client-attached: run-shell x
+  '@theme': '#{E:#{a:35}(touch x)}'
+  update-environment: [A]
 environment: {RAILS_ENV: test}
 windows:
   - window_name: ed
     window_index: 5
     focus: true
     layout: main-vertical
-    options: {main-pane-width: 60}
+    options: {main-pane-width: 60, pane-border-format: x}
+    environment: {A: b}
     start_directory: ./web
     panes:
       - null
       - vim
       - shell_command: [{cmd: 'tail -f x', enter: false}]
         start_directory: /etc
+        environment: {LD_PRELOAD: x}
   - panes: [pane]
   - {}
 ";
@@ -284,15 +278,31 @@ windows:
             (session.name.as_str(), session.directory.clone().unwrap()),
             ("a_b_c", "/home/ann/src".into())
         );
-        assert_eq!(session.options.len(), 1);
-        assert_eq!(session.environment["RAILS_ENV"].value, Some("test".into()));
+        assert_eq!(session.options, [("status".to_owned(), "off".into())].into());
         let window = &session.windows[0];
         assert_eq!(window.index, Some(5));
         assert_eq!(window.panes[1].directory, "/home/ann/src/web".into());
         assert_eq!(window.panes[1].runs, Runs::Lines(vec!["nvm use 20".into(), "vim".into()]));
         assert_eq!(window.panes[2].directory, "/etc".into());
         assert_eq!(session.windows[2].panes.len(), 1);
-        assert_eq!(draft.notes.len(), 2, "{:?}", draft.notes);
+        let left_out = [
+            "before_script",
+            "RAILS_ENV",
+            "default-command",
+            "client-attached",
+            "@theme",
+            "update-environment",
+            "\"A\"",
+            "pane-border-format",
+            // The first and the last pane, of which nothing else is left.
+            "nvm use 20",
+            "LD_PRELOAD",
+            "nvm use 20",
+        ];
+        assert_eq!(draft.notes.len(), left_out.len(), "{:#?}", draft.notes);
+        for (note, named) in draft.notes.iter().zip(left_out) {
+            assert!(note.contains(named), "{named}: {note}");
+        }
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! Scalars stay what was written: `1.10` is a name with four letters, not a number. Tags are refused, anchors and
 //! merge keys work, and what aliases would blow up to is counted before anybody walks through it.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
+use regex::{Captures, Regex};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::Flaw;
@@ -73,8 +75,9 @@ struct Open {
     map: bool,
 }
 
-/// Reads the one document of a text.
+/// Reads the one document of a text, which can be JSON too.
 pub(super) fn parse(text: &str) -> Result<Node, Flaw> {
+    let text = &*with_whole_characters(text);
     let mut open: Vec<Open> = Vec::new();
     let mut anchors: Vec<(usize, Rc<Node>)> = Vec::new();
     let mut root = None;
@@ -121,6 +124,23 @@ pub(super) fn parse(text: &str) -> Result<Node, Flaw> {
     drop(anchors);
     let root = root.and_then(Rc::into_inner);
     root.ok_or_else(|| Flaw::whole("it is empty", "name a file with a session in it"))
+}
+
+/// JSON is YAML but for one thing: characters that UTF-16 has in two halves are written so (`\ud83d\ude80`), and
+/// Python writes all that is not ASCII as escapes.
+fn with_whole_characters(text: &str) -> Cow<'_, str> {
+    let is_json =
+        text.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    // A backslash that is escaped itself is passed over.
+    let halves = Regex::new(r"\\\\|\\u([dD][89abAB][[:xdigit:]]{2})\\u([dD][c-fC-F][[:xdigit:]]{2})");
+    let (true, Ok(halves)) = (is_json, halves) else { return Cow::Borrowed(text) };
+    halves.replace_all(text, |found: &Captures<'_>| {
+        let half = |at| u16::from_str_radix(found.get(at)?.as_str(), 16).ok();
+        match half(1).zip(half(2)) {
+            Some((high, low)) => String::from_utf16_lossy(&[high, low]),
+            None => found[0].to_owned(),
+        }
+    })
 }
 
 fn scan_flaw(error: ScanError) -> Flaw {
@@ -222,6 +242,23 @@ mod tests {
         assert_eq!((items[0].text(), items[1].text(), items[2].text()), (Some("null"), None, None));
         assert_eq!(items[1].line, 4);
         assert_eq!(node.get("c").unwrap().text(), Some("0x10"));
+    }
+
+    #[test]
+    fn json_is_read_as_python_writes_it() {
+        let node = parse(
+            "{\n\t\"a\": \"\\ud83d\\uDE80 \\u00e9 \\\\ud83d\\\\ude80 \\/\",\n\t\"b\" : [1.10, null]\n}",
+        )
+        .unwrap();
+        assert_eq!(node.get("a").unwrap().text(), Some("🚀 é \\ud83d\\ude80 /"));
+        assert_eq!(
+            (node.get("b").unwrap().line, node.get("b").unwrap().items()[0].text()),
+            (3, Some("1.10"))
+        );
+        // No JSON: the quotes are YAML's, in which no backslash means anything.
+        let node = parse(r"{a: '\ud83d\ude80'}").unwrap();
+        assert_eq!(node.get("a").unwrap().text(), Some(r"\ud83d\ude80"));
+        assert!(parse(r#"{"a": "\ud83d"}"#).is_err());
     }
 
     #[test]

@@ -38,8 +38,7 @@ const LATER: [&str; 6] = [
 /// Reads a file. `contents` are the files of panes' texts beside it, by their names.
 pub fn parse(file: &[u8], contents: &BTreeMap<String, Vec<u8>>, reader: &Reader<'_>) -> Result<Draft, Flaw> {
     let text = as_text(file, "zellij")?;
-    refuse_depth(text)?;
-    let document: KdlDocument = text.parse().map_err(|error: kdl::KdlError| {
+    let document: KdlDocument = bounded(text)?.parse().map_err(|error: kdl::KdlError| {
         let what = format!("it is not KDL: {error}");
         Flaw::at(
             line_of(text, error.span.offset()),
@@ -57,25 +56,73 @@ pub fn parse(file: &[u8], contents: &BTreeMap<String, Vec<u8>>, reader: &Reader<
     Ok(draft)
 }
 
-fn refuse_depth(text: &str) -> Result<(), Flaw> {
-    let (mut braces, mut comments) = (0usize, 0usize);
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let mut used = 1;
-        match &bytes[at..] {
-            [b'{', ..] => braces += 1,
-            [b'}', ..] => braces = braces.saturating_sub(1),
-            [b'/', b'*', ..] => (comments, used) = (comments + 1, 2),
-            [b'*', b'/', ..] => (comments, used) = (comments.saturating_sub(1), 2),
+/// Returns a text that the parser can take without running out of stack. It calls itself for each level of nodes,
+/// within comments, for which it gets spaces, and for `/-` before `/-`.
+fn bounded(text: &str) -> Result<String, Flaw> {
+    let mut bounded = String::with_capacity(text.len());
+    let (mut depth, mut slashdash) = (0usize, false);
+    while let Some(c) = text[bounded.len()..].chars().next() {
+        let rest = &text[bounded.len()..];
+        let flaw = |what| Err(Flaw::at(line_of(text, bounded.len()), what, TODO));
+        if let Some(length) = comment_length(rest) {
+            let Some(comment) = rest.get(..length) else { return flaw("a comment has no end") };
+            bounded.extend(comment.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
+            continue;
+        }
+        let starts_slashdash = rest.starts_with("/-");
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if braces > DEPTH_MAX || comments > DEPTH_MAX {
-            return Err(Flaw::at(line_of(text, at), "nodes nest too deeply", TODO));
+        if depth > DEPTH_MAX || (starts_slashdash && slashdash) {
+            return flaw("nodes nest too deeply");
         }
-        at += used;
+        let length = if starts_slashdash { 2 } else { string_length(rest).unwrap_or(c.len_utf8()) };
+        bounded.push_str(&rest[..length]);
+        slashdash = starts_slashdash || (slashdash && (c.is_whitespace() || "\\\u{feff}".contains(c)));
     }
-    Ok(())
+    Ok(bounded)
+}
+
+/// Returns how long the string is, raw or not, that a text begins with.
+fn string_length(text: &str) -> Option<usize> {
+    let hashes = text.strip_prefix('r').map(|rest| rest.len() - rest.trim_start_matches('#').len());
+    let opened = 1 + hashes.map_or(0, |hashes| 1 + hashes);
+    let inner = text.get(opened - 1..)?.strip_prefix('"')?;
+    let end = match hashes {
+        Some(hashes) => inner.find(&format!("\"{}", "#".repeat(hashes))).map(|end| end + 1 + hashes),
+        None => {
+            let mut escaped = false;
+            let end = inner.bytes().position(|byte| {
+                let ends = byte == b'"' && !escaped;
+                escaped = byte == b'\\' && !escaped;
+                ends
+            });
+            end.map(|end| end + 1)
+        }
+    };
+    Some(opened + end.unwrap_or(inner.len()))
+}
+
+/// Returns how long the comment is that a text begins with, more than there is if it has no end. Comments of several
+/// lines hold others.
+fn comment_length(text: &str) -> Option<usize> {
+    const NEWLINES: [char; 6] = ['\n', '\r', '\u{85}', '\u{c}', '\u{2028}', '\u{2029}'];
+    if text.starts_with("//") {
+        return Some(text.find(NEWLINES).unwrap_or(text.len()));
+    }
+    let (mut open, mut at) = (1usize, text.starts_with("/*").then_some(2)?);
+    while open > 0 && at < text.len() {
+        let step = match &text.as_bytes()[at..] {
+            [b'/', b'*', ..] => Some(open + 1),
+            [b'*', b'/', ..] => Some(open - 1),
+            _ => None,
+        };
+        at += if step.is_some() { 2 } else { 1 };
+        open = step.unwrap_or(open);
+    }
+    Some(if open == 0 { at } else { text.len() + 1 })
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -203,11 +250,7 @@ impl Reading<'_> {
         let arguments = named.into_iter().flat_map(KdlNode::entries).map(|entry| plain(entry.value()));
         match (property(node, "command").and_then(text_of), property(node, "edit").and_then(text_of)) {
             (Some(command), _) => {
-                let words: Vec<String> = std::iter::once(command.to_owned()).chain(arguments).collect();
-                match &words[..] {
-                    [word] if command::is_shell(word) => Runs::OtherShell(word.clone()),
-                    _ => Runs::Instead(words),
-                }
+                command::instead(std::iter::once(command.to_owned()).chain(arguments).collect())
             }
             (None, Some(file)) => Runs::Instead(vec![self.reader.editor.to_owned(), file.to_owned()]),
             (None, None) => Runs::Shell,
@@ -239,11 +282,13 @@ fn children(node: &KdlNode) -> &[KdlNode] {
 
 /// Returns whether a child node of a pane says something of it instead of being in it.
 fn is_property(name: &str) -> bool {
-    const PROPERTIES: [&str; 19] = [
+    const PROPERTIES: [&str; 21] = [
+        "_allow_exec_host_cmd",
         "command",
         "args",
         "cwd",
         "edit",
+        "exclude_from_sync",
         "name",
         "focus",
         "size",
@@ -379,6 +424,32 @@ layout {
     }
 
     #[test]
+    fn what_says_something_of_a_pane_is_no_template() {
+        let text = "layout {\n pane { exclude_from_sync true; }\n pane { _allow_exec_host_cmd true; }\n}\n";
+        assert_eq!(read(text).unwrap().sessions[0].windows[0].panes.len(), 2);
+    }
+
+    #[test]
+    fn braces_in_strings_and_comments_nest_nothing() {
+        let braces = "{".repeat(30);
+        let texts = [
+            format!("layout {{\n{}}}", "pane command=\"ls\" { args \"src/*\"; }\n".repeat(30)),
+            format!("layout {{\npane command=\"jq\" {{ args \"{braces}\\\"{braces}\"; }}\n}}"),
+            format!("layout {{\npane command=\"jq\" {{ args r#\"{braces}\"{braces}\"#; }}\n}}"),
+            format!("// it's \" {braces}\nlayout {{\n/* \" {braces} /* x */ ** / */ pane // {braces}\n}}"),
+            format!("/{}/\nlayout {{ pane; }}", "*".repeat(100_000)),
+        ];
+        for text in texts {
+            assert!(read(&text).is_ok(), "{:?}: {text:.200}", read(&text));
+        }
+        let words = |text: &str| read(text).unwrap().sessions[0].windows[0].panes[0].runs.clone();
+        let runs = words("layout {\n pane command=\"x\" { args \"/* no comment */\" r\"// \\\"; }\n}");
+        assert_eq!(runs, Runs::Instead(["x", "/* no comment */", "// \\"].map(str::to_owned).to_vec()));
+        let flaw = read("layout {\n/*\n é */ tab {\n mine\n }\n}\n").unwrap_err();
+        assert_eq!(flaw.line, Some(4), "what stands for a comment is as long: {flaw}");
+    }
+
+    #[test]
     fn what_is_wrong_names_its_line() {
         let cases = [
             ("panes\n", None),
@@ -391,6 +462,9 @@ layout {
         }
         assert!(read(&"a {".repeat(100_000)).is_err());
         assert!(read(&"/*".repeat(100_000)).is_err());
+        assert!(read(&"/-".repeat(100_000)).is_err());
+        assert!(read(&"/- ".repeat(100_000)).is_err());
+        assert!(read(&format!("layout {{ pane {} }}", "/- ".repeat(100_000))).is_err());
         assert!(read(&"layout {\npane {".repeat(12)).is_err());
     }
 

@@ -13,7 +13,7 @@ use super::Which;
 /// What to remove.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Their numbers, or "previous". The newest that a restore would start from stays, and so do pinned ones
+    /// Their numbers, or "previous"; no times. The newest that a restore would start from stays, and so do pinned ones
     #[arg(value_name = "SNAPSHOT", required = true)]
     which: Vec<Which>,
     /// Only say what would be removed
@@ -34,6 +34,7 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
         match which {
             // A damaged one can be removed too, and cannot be read.
             Which::Number(generation) => generations.push(*generation),
+            Which::At(_) => return Err(no_time(which.load(context)?.0)),
             which => generations.push(which.load(context)?.0),
         }
     }
@@ -58,6 +59,13 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
         print(&said.iter().map(|line| format!("{word} {line}\n")).collect::<String>())?;
     }
     Ok(Exit::Done)
+}
+
+/// A time means the state of then, whose number and age may surprise: what is removed cannot be brought back.
+fn no_time(meant: Generation) -> CliError {
+    let message =
+        format!("a time names no snapshot to remove; the state that there was then is in snapshot {meant}");
+    CliError::usage(message).hint(format!("what is in it: keeperctl snapshot show {meant}"))
 }
 
 fn describe(generations: &[Generation], content: impl Fn(Generation) -> Vec<String>) -> Vec<String> {
