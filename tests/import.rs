@@ -260,7 +260,10 @@ fn nothing_in_a_file_is_run() {
 /// Attaches a client to the session of a pane, in a terminal that another server has.
 fn attached(keeper: &Keeper, pane: &str) -> PrivateTmux {
     let outer = PrivateTmux::at(keeper.path("outer"));
-    let (program, socket) = (support::tmux_program(), keeper.tmux.socket.to_str().unwrap());
+    // The client must be of the server's version, and the daemon's tmux is that of the login.
+    let server = keeper.tmux.server_pid().unwrap();
+    let program = fs::read_link(format!("/proc/{server}/exe")).unwrap();
+    let socket = keeper.tmux.socket.to_str().unwrap();
     let attach = [program.to_str().unwrap(), "-u", "-S", socket, "attach-session", "-t", pane];
     outer.start(&[&["-x", "200", "-y", "50", "env", "-u", "TMUX"], &attach[..]].concat());
     outer
