@@ -77,10 +77,11 @@ fn keep_harmless(options: &mut Options, left_out: &mut Vec<String>) {
 ///
 /// Options of the user's (`@name`) do nothing by themselves, but a status line may expand them as often as it likes
 /// (`#{E:@name}`), and what is no command yet is one then: `#{a:35}` makes the `#` of `#(…)`. So a `#` stands for
-/// nothing but a colour (`#1e1e2e`) in what is believed.
+/// nothing but a colour (`#1e1e2e`) in what is believed, and no capital comes behind it: `#F` is the flags of a window,
+/// which may hold a `#` themselves.
 pub fn is_harmless(name: &str, value: &[u8]) -> bool {
     let mut after_hashes = value.split(|byte| *byte == b'#').skip(1);
-    let only_colours = after_hashes.all(|after| after.first().is_some_and(u8::is_ascii_hexdigit));
+    let only_colours = after_hashes.all(|after| matches!(after.first(), Some(b'0'..=b'9' | b'a'..=b'f')));
     (name.starts_with('@') || HARMLESS.contains(&name)) && only_colours
 }
 
@@ -123,7 +124,8 @@ mod tests {
             option("default-command", "touch pwned"),
             option("client-attached[0]", "run-shell 'touch pwned'"),
             option("@note", "kept"),
-            option("@colour", "bg=#1e1e2e,fg=#FFF"),
+            option("@colour", "bg=#1e1e2e,fg=#fff"),
+            option("@flags", "#F(touch pwned)"),
             option("@trap", "x #(touch pwned)"),
             option("@theme_session", "#{E:#{a:35}(touch pwned)}"),
             option("@half", "x #"),
@@ -139,6 +141,7 @@ mod tests {
         assert!(believed.environment.is_empty());
         for name in [
             "$LD_PRELOAD",
+            "@flags",
             "@half",
             "@theme_session",
             "@trap",
