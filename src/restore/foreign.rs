@@ -4,7 +4,7 @@
 //! such a state only what cannot run anything is set: layouts, names, directories and texts, and options that
 //! are known to be harmless. Every program waits for Enter, and shells are the ones that are installed here.
 
-use crate::model::{ByteString, Options, Process, Program, Session};
+use crate::model::{Options, Process, Program, Session};
 use crate::tmux::shell::is_shell;
 
 /// Options that are set also if a file says so: they change how things look and count, and run nothing.
@@ -65,7 +65,7 @@ pub fn believed(session: &Session) -> (Session, String) {
 
 fn keep_harmless(options: &mut Options, left_out: &mut Vec<String>) {
     options.retain(|name, value| {
-        let stays = is_harmless(name, value);
+        let stays = is_harmless(name, value.as_bytes());
         if !stays {
             left_out.push(name.clone());
         }
@@ -73,11 +73,15 @@ fn keep_harmless(options: &mut Options, left_out: &mut Vec<String>) {
     });
 }
 
-/// Options of the user's (`@name`) do nothing by themselves; a status line may show them, and would run what
-/// stands in `#(…)` if it expands them once more.
-fn is_harmless(name: &str, value: &ByteString) -> bool {
-    let runs = value.as_bytes().windows(2).any(|two| two == b"#(");
-    (name.starts_with('@') || HARMLESS.contains(&name)) && !runs
+/// Returns whether an option may be set because a file says so.
+///
+/// Options of the user's (`@name`) do nothing by themselves, but a status line may expand them as often as it likes
+/// (`#{E:@name}`), and what is no command yet is one then: `#{a:35}` makes the `#` of `#(…)`. So a `#` stands for
+/// nothing but a colour (`#1e1e2e`) in what is believed.
+pub fn is_harmless(name: &str, value: &[u8]) -> bool {
+    let mut after_hashes = value.split(|byte| *byte == b'#').skip(1);
+    let only_colours = after_hashes.all(|after| after.first().is_some_and(u8::is_ascii_hexdigit));
+    (name.starts_with('@') || HARMLESS.contains(&name)) && only_colours
 }
 
 /// A shell is started unasked, so it must be one of the system's, and no file must tell it what to do.
@@ -108,7 +112,7 @@ fn is_plain(shell: &Process) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Variable, sample};
+    use crate::model::{ByteString, Variable, sample};
 
     #[test]
     fn nothing_that_runs_something_is_believed() {
@@ -119,16 +123,31 @@ mod tests {
             option("default-command", "touch pwned"),
             option("client-attached[0]", "run-shell 'touch pwned'"),
             option("@note", "kept"),
+            option("@colour", "bg=#1e1e2e,fg=#FFF"),
             option("@trap", "x #(touch pwned)"),
+            option("@theme_session", "#{E:#{a:35}(touch pwned)}"),
+            option("@half", "x #"),
+            option("@twice", "##a"),
+            option("window-style", "#{E:#{a:35}(touch pwned)}"),
             option("history-limit", "5000"),
         ]
         .into();
         let preload = Variable { value: Some("/tmp/evil.so".into()), hidden: false };
         session.environment.insert("LD_PRELOAD".to_owned(), preload);
         let (believed, note) = believed(&session);
-        assert_eq!(believed.options.keys().collect::<Vec<_>>(), ["@note", "history-limit"]);
+        assert_eq!(believed.options.keys().collect::<Vec<_>>(), ["@colour", "@note", "history-limit"]);
         assert!(believed.environment.is_empty());
-        for name in ["$LD_PRELOAD", "@trap", "client-attached[0]", "default-command", "status-left"] {
+        for name in [
+            "$LD_PRELOAD",
+            "@half",
+            "@theme_session",
+            "@trap",
+            "@twice",
+            "client-attached[0]",
+            "default-command",
+            "status-left",
+            "window-style",
+        ] {
             assert!(note.contains(name), "{note}");
         }
     }
@@ -139,6 +158,11 @@ mod tests {
         let cases = [
             (shell("/usr/bin/bash", &["-bash"]), true),
             (shell("/bin/sh", &["sh"]), true),
+            (shell("/bin/zsh", &["-zsh"]), true),
+            (shell("/usr/bin/fish", &["fish"]), true),
+            (shell("/usr/local/bin/fish", &["/usr/local/bin/fish"]), true),
+            // A name alone is looked up in directories that may be anybody's.
+            (shell("fish", &["fish"]), false),
             (shell("/tmp/bash", &["-bash"]), false),
             (shell("/usr/bin/touch", &["touch", "pwned"]), false),
             (shell("/usr/bin/bash", &["bash", "--rcfile", "/tmp/evil"]), false),
