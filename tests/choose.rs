@@ -115,7 +115,7 @@ fn complaint_23_one_session_comes_back_also_under_another_name() {
     assert_eq!(places(&keeper), expected);
     let refused: [(&[&str], &str); 5] = [
         (&["-s", "web", "--as", "api"], "a session \"api\" is there already"),
-        (&["-s", "web", "--as", "a.b:c"], "tmux would make it \"a_b_c\""),
+        (&["-s", "web", "--as", "a.b:c"], "to tmux a : or . begins the window or the pane"),
         (&["--as", "x"], "only one session can get another name, and 2 sessions are meant"),
         (&["-s", "wbe"], "did you mean \"web\"?"),
         (&["-w", "web:lgos"], "did you mean \"web:logs\"?"),

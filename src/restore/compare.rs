@@ -12,6 +12,7 @@ use crate::model::{
 use crate::tmux::layout::Layout;
 
 use super::held_back;
+use super::name::typed;
 
 /// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,7 +116,8 @@ pub fn compare(saved: &Server, found: &Server) -> Comparison {
     let mut comparison = Comparison::default();
     let mut links = HashMap::new();
     for session in &saved.sessions {
-        match found.sessions.iter().find(|other| other.name == session.name) {
+        let name = typed(&session.name, &found.version);
+        match found.sessions.iter().find(|other| typed(&other.name, &found.version) == name) {
             Some(other) => compare_session(&mut comparison, &mut links, session, other),
             None => comparison.missing(&session.name, "session", fields_of(session)),
         }

@@ -11,25 +11,27 @@ use jiff::Timestamp;
 
 use crate::cause::in_words;
 use crate::model::{
-    ByteString, FORMAT, PANE_COMMAND, Pane, PaneId, PaneStart, Scrollback, Session, SessionId, StartMode,
-    Window, WindowId,
+    ByteString, FORMAT, Generation, PANE_COMMAND, Pane, PaneId, PaneStart, Scrollback, Session, SessionId,
+    StartMode, Window, WindowId,
 };
 use crate::pane::nearest_directory;
 use crate::store::{StoreError, Writer};
 use crate::tmux::command::Command;
-use crate::tmux::escape::{counted, unvis};
-use crate::tmux::version::Version;
 use crate::tmux::{Tmux, TmuxError};
 
 use super::approved::Approved;
+use super::name::is_3_7;
 use super::plan::{Plan, Step, Target};
 use floating::Shape;
+use names::exact_target;
 use settings::comes_before_panes;
 
 mod buffers;
 mod dead;
 mod floating;
 mod living;
+mod names;
+mod notes;
 mod settings;
 mod unfinished;
 
@@ -37,6 +39,9 @@ pub use settings::MARK;
 
 /// Columns and rows in which windows are split.
 const ROOM: (u32, u32) = (400, 200);
+
+/// What runs in windows and panes that go again.
+const PLACEHOLDER: [&str; 3] = ["tail", "-f", "/dev/null"];
 
 /// What became of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,10 +84,16 @@ enum StepError {
     #[error("the session has no windows")]
     Empty,
     #[error(
-        "it was being restored when the keeper ended, and somebody has been in what there is of it since then; \
-         restore it beside that, under another name, with --as"
+        "it is half restored, because the keeper was killed over it, and in use; bring back the rest beside it: \
+         keeperctl restore {generation} --session {name} --as NEWNAME"
     )]
-    Unfinished,
+    Unfinished {
+        generation: Generation,
+        /// As it is typed into a shell.
+        name: String,
+    },
+    #[error("{0}")]
+    Nothing(String),
     #[error("the session {0:?}, whose windows it shares, is not there")]
     NoPeer(String),
 }
@@ -105,9 +116,13 @@ pub struct Executor<'a> {
 impl Executor<'_> {
     /// Carries out a plan.
     pub async fn execute(&self, plan: &Plan) -> Report {
-        let version = self.version().await;
+        let version = match self.version().await {
+            Ok(version) => version,
+            Err(error) => return nothing_done(plan, error),
+        };
         let mut run = Run {
             executor: self,
+            generation: plan.generation,
             saved_at: plan.taken_at,
             encodes: is_3_7(&version),
             can_float: is_3_7(&version),
@@ -127,8 +142,9 @@ impl Executor<'_> {
                 Err(error) => Outcome::Failed(in_words(error)),
             };
             run.problems.clear();
-            if !step.note.is_empty() && !matches!(outcome, Outcome::Failed(_)) {
-                report.notes.push((step.session.name.clone(), step.note.clone()));
+            let note = notes::notes(step, &run.version);
+            if !note.is_empty() && !matches!(outcome, Outcome::Failed(_)) {
+                report.notes.push((step.session.name.clone(), note));
             }
             report.sessions.push((step.session.name.clone(), outcome));
         }
@@ -136,20 +152,23 @@ impl Executor<'_> {
         report
     }
 
-    async fn version(&self) -> String {
+    async fn version(&self) -> Result<String, TmuxError> {
         let ask = [Command::new("display-message").arg("-p").arg("#{version}")];
-        let version = self.tmux.run(&ask).await.unwrap_or_default();
-        String::from_utf8_lossy(&version).trim().to_owned()
+        let version = self.tmux.run(&ask).await?;
+        Ok(String::from_utf8_lossy(&version).trim().to_owned())
     }
 }
 
-/// Returns whether a server is of version 3.7 or newer, or of one that has no number and counts as new.
-fn is_3_7(version: &str) -> bool {
-    Version::parse(version).is_none_or(|version| version >= Version { major: 3, minor: 7, patch: 0 })
+/// How names have to be given depends on the version: without it nothing is made.
+fn nothing_done(plan: &Plan, error: TmuxError) -> Report {
+    let why = format!("cannot ask tmux for its version: {}", in_words(error));
+    let failed = |step: &Step| (step.session.name.clone(), Outcome::Failed(why.clone()));
+    Report { sessions: plan.steps.iter().map(failed).collect(), notes: Vec::new() }
 }
 
 struct Run<'a> {
     executor: &'a Executor<'a>,
+    generation: Generation,
     saved_at: Timestamp,
     /// The server's version.
     version: String,
@@ -179,7 +198,7 @@ impl Run<'_> {
         match &step.target {
             Target::Sharing(peer) => return self.grouped_session(session, peer).await,
             Target::Living => return self.add_to_living(session).await,
-            Target::Replacing(unfinished) => self.remove_unfinished(*unfinished).await?,
+            Target::Replacing(unfinished) => self.remove_unfinished(*unfinished, session).await?,
             Target::New => {}
         }
         // The window that is to be current is made first, so that no other counts as visited.
@@ -191,15 +210,15 @@ impl Run<'_> {
             None => self.session_without_windows(session).await?,
         };
         // By index: one window can be linked into a session twice.
-        for window in session.windows.iter().filter(|window| Some(window.index) != first.map(|f| f.index)) {
-            if let Err(error) = self.further_window(id, window).await {
-                self.problems.push(format!("window {}: {}", window.index, in_words(error)));
-            }
-        }
-        self.choose_windows(id, session).await?;
+        let further = session.windows.iter().filter(|window| Some(window.index) != first.map(|f| f.index));
+        let any = self.further_windows(id, further).await || first.is_some();
+        let made = if any { Ok(()) } else { Err(self.nothing()) };
+        self.choose_windows(id, session).await;
         if let Some(placeholder) = placeholder {
-            self.run(&[Command::new("kill-window").flag("-t", placeholder)]).await?;
+            // With nothing else in it the session goes too.
+            self.try_all("placeholder", vec![Command::new("kill-window").flag("-t", placeholder)]).await;
         }
+        made?;
         self.mark_pane(id, session).await;
         self.zoom().await;
         self.finish_session(id, session).await;
@@ -220,15 +239,17 @@ impl Run<'_> {
     }
 
     /// Like [`Run::make`] for a session, which is marked in the same breath: whatever happens to us, it can be
-    /// told from one that is whole.
+    /// told from one that is whole. One with a name that cannot be its target is marked a moment later
+    /// ([`Run::prepare_session`]).
     async fn make_session<const N: usize>(
         &self,
         command: Command,
         session: &Session,
     ) -> Result<[String; N], StepError> {
-        let name = format!("={}", session.name);
-        let mark = Command::new("set-option").flag("-t", name).arg(MARK).arg("1");
-        self.make_and(&[command, mark], session.directory.as_path()).await
+        let mark = |target| Command::new("set-option").flag("-t", target).arg(MARK).arg("1");
+        let mark = exact_target(&session.name).map(mark);
+        let commands: Vec<Command> = [command].into_iter().chain(mark).collect();
+        self.make_and(&commands, session.directory.as_path()).await
     }
 
     /// What was printed counts, also if a command behind it failed.
@@ -247,38 +268,25 @@ impl Run<'_> {
     /// Makes a session with its first window, and returns its id.
     async fn first_window(&mut self, session: &Session, window: &Window) -> Result<SessionId, StepError> {
         let pane = self.first_pane(window)?;
-        let command = new_session(session)
+        let command = self
+            .new_session(session)
             .arg("-P")
-            .flag(
-                "-F",
-                "#{session_id}\t#{window_id}\t#{pane_id}\t#{window_index}\t#{n:session_name}:#{session_name}",
-            )
+            .flag("-F", "#{session_id}\t#{window_id}\t#{pane_id}\t#{window_index}")
             .flag("-x", window.width)
             .flag("-y", window.height)
             .arg("-n")
             .literal(&self.given(&window.name));
         let command = self.with_program(command, pane)?;
-        let [id, window_id, pane_id, index, name] = self.make_session(command, session).await?;
+        let [id, window_id, pane_id, index] = self.make_session(command, session).await?;
         let (id, window_id): (SessionId, WindowId) = (parse(&id)?, parse(&window_id)?);
         let place =
             Command::new("move-window").flag("-s", window_id).arg("-t").arg(format!("{id}:{}", window.index));
         self.prepare_session(id, session).await;
         if index != window.index.to_string() {
-            self.run(&[place]).await?;
-        }
-        if counted(name.as_bytes(), &self.version).as_deref() != Some(session.name.as_bytes()) {
-            self.rename(id, session).await;
+            self.try_all(&format!("window {}", window.index), vec![place]).await;
         }
         self.fill_window(window_id, parse(&pane_id)?, window).await;
         Ok(id)
-    }
-
-    /// tmux encodes session names when it stores them, so a name that was stored encoded is given
-    /// decoded; a version that does not encode gets it as it is.
-    async fn rename(&mut self, id: SessionId, session: &Session) {
-        if let Err(error) = self.run(&[renaming(id, &session.name)]).await {
-            self.problems.push(format!("name: {}", in_words(error)));
-        }
     }
 
     /// Makes a session whose current window is linked from another, or that is to have something before its first
@@ -287,58 +295,64 @@ impl Run<'_> {
         &mut self,
         session: &Session,
     ) -> Result<(SessionId, Option<WindowId>), StepError> {
-        let command = new_session(session)
+        let command = self
+            .new_session(session)
             .arg("-P")
-            .flag("-F", "#{session_id}\t#{window_id}")
-            .arg("--")
-            .arg("tail")
-            .arg("-f")
-            .arg("/dev/null");
-        let [id, window] = self.make_session(command, session).await?;
+            .flag("-F", "#{session_id}\t#{window_id}\t#{window_index}")
+            .arg("--");
+        let command = PLACEHOLDER.iter().fold(command, Command::arg);
+        let [id, window, index] = self.make_session(command, session).await?;
         let (id, window): (SessionId, WindowId) = (parse(&id)?, parse(&window)?);
-        // Out of the way of the indexes that the links need.
-        let aside = session.windows.iter().map(|window| window.index).max().unwrap_or(0) + 1;
-        let aside = Command::new("move-window").flag("-s", window).arg("-t").arg(format!("{id}:{aside}"));
-        self.run(&[aside]).await?;
+        // Out of the way of the indexes that the windows need.
+        let is_free = |index: u32| session.windows.iter().all(|window| window.index != index);
+        let aside = if is_free(parse(&index)?) { None } else { (0..=u32::MAX).find(|index| is_free(*index)) };
+        let aside = aside.map(|aside| {
+            Command::new("move-window").flag("-s", window).arg("-t").arg(format!("{id}:{aside}"))
+        });
+        self.try_all("placeholder", aside.into_iter().collect()).await;
         self.prepare_session(id, session).await;
         Ok((id, Some(window)))
     }
 
     async fn grouped_session(&mut self, session: &Session, peer: &str) -> Result<(), StepError> {
         let peer_id = self.session_id(peer).await?;
-        let command = new_session(session).arg("-P").flag("-F", "#{session_id}").flag("-t", peer_id);
+        let command = self.new_session(session).arg("-P").flag("-F", "#{session_id}").flag("-t", peer_id);
         // A new group is called as the session that is joined is called at that moment.
         // Only one of ours is renamed for that moment: nobody has seen it yet.
         let ours = self.made_sessions.contains(&peer_id);
         let group = session.group.as_deref().filter(|group| ours && *group != peer);
         let borrowed = match group {
-            Some(group) => self.run(&[renaming(peer_id, group)]).await.is_ok(),
+            Some(group) => self.run(&[self.renaming(peer_id, group)]).await.is_ok(),
             None => false,
         };
         let made = self.make_session(command, session).await;
         if borrowed {
-            self.run(&[renaming(peer_id, peer)]).await?;
+            self.try_all("name of the first of the group", vec![self.renaming(peer_id, peer)]).await;
         }
         let [id] = made?;
         let id = parse(&id)?;
         self.prepare_session(id, session).await;
-        self.choose_windows(id, session).await?;
+        self.choose_windows(id, session).await;
         self.mark_pane(id, session).await;
         self.finish_session(id, session).await;
         Ok(())
     }
 
-    /// Finds a session by its name. As a target a name could be read as a pattern or as a place.
-    async fn session_id(&self, name: &str) -> Result<SessionId, StepError> {
-        let list =
-            Command::new("list-sessions").flag("-F", "#{session_id}\t#{n:session_name}:#{session_name}");
-        let output = self.run(&[list]).await?;
-        let text = String::from_utf8_lossy(&output);
-        let mut lines = text.lines().filter_map(|line| line.split_once('\t'));
-        let found = lines
-            .find(|(_, other)| counted(other.as_bytes(), &self.version).as_deref() == Some(name.as_bytes()));
-        let (id, _) = found.ok_or_else(|| StepError::NoPeer(name.to_owned()))?;
-        parse(id)
+    /// Makes windows; those that fail are noted. Returns whether there is one of them.
+    async fn further_windows(&mut self, id: SessionId, windows: impl Iterator<Item = &Window>) -> bool {
+        let mut any = false;
+        for window in windows {
+            match self.further_window(id, window).await {
+                Ok(()) => any = true,
+                Err(error) => self.problems.push(format!("window {}: {}", window.index, in_words(error))),
+            }
+        }
+        any
+    }
+
+    /// Returns what went wrong as the reason why nothing came of the session.
+    fn nothing(&mut self) -> StepError {
+        StepError::Nothing(std::mem::take(&mut self.problems).join("; "))
     }
 
     async fn further_window(&mut self, session: SessionId, window: &Window) -> Result<(), StepError> {
@@ -469,11 +483,6 @@ impl Run<'_> {
         parse(&id)
     }
 
-    /// Returns the form in which a name of a window or a title has to be given to be stored as it was.
-    fn given(&self, name: &str) -> Vec<u8> {
-        if self.encodes { unvis(name.as_bytes()) } else { name.as_bytes().to_vec() }
-    }
-
     /// Returns the commands that give a window its options and the panes that do not float their layout.
     fn framing(&self, id: WindowId, window: &Window, layout: Option<&str>) -> Vec<Command> {
         let mut commands = self.window_settings(id, window);
@@ -511,11 +520,10 @@ impl Run<'_> {
         titles.chain(chosen).chain(settings).collect()
     }
 
-    async fn choose_windows(&self, id: SessionId, session: &Session) -> Result<(), StepError> {
+    async fn choose_windows(&mut self, id: SessionId, session: &Session) {
         let select = |index: u32| Command::new("select-window").flag("-t", format!("{id}:{index}"));
         let last = session.last_window.into_iter().map(select);
-        let commands: Vec<Command> = last.chain([select(session.active_window)]).collect();
-        self.run(&commands).await.map(drop)
+        self.try_all("current window", last.chain([select(session.active_window)]).collect()).await;
     }
 
     /// Returns the pane that a window is made with.
@@ -558,15 +566,6 @@ impl Run<'_> {
 /// Resizing a window by hand leaves an option behind that the user did not set; this takes it away.
 fn own_size(id: WindowId) -> Command {
     Command::new("set-option").arg("-w").arg("-u").flag("-t", id).arg("window-size")
-}
-
-/// -E: the session gets no variables from us; the user's own arrive when a client attaches.
-fn new_session(session: &Session) -> Command {
-    Command::new("new-session").arg("-d").arg("-E").arg("-s").literal(&unvis(session.name.as_bytes()))
-}
-
-fn renaming(id: SessionId, name: &str) -> Command {
-    Command::new("rename-session").flag("-t", id).arg("--").literal(name.as_bytes())
 }
 
 fn parse<T: std::str::FromStr>(text: &str) -> Result<T, StepError> {

@@ -6,6 +6,7 @@ pub mod diff;
 pub mod execute;
 pub mod foreign;
 pub mod globals;
+mod name;
 pub mod plan;
 pub mod selection;
 

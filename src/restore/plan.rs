@@ -12,6 +12,7 @@ use crate::pane::what_runs;
 
 use super::approved::Approved;
 use super::foreign::believed;
+use super::name::typed;
 use super::selection::{Wanted, check_name, wanted};
 
 pub use super::selection::{Selection, SelectionError};
@@ -166,7 +167,11 @@ fn same_life(saved: &Snapshot, live: Option<&Server>) -> bool {
 fn living<'a>(session: &Session, saved: &Snapshot, live: Option<&'a Server>) -> Option<&'a Session> {
     let sessions = || live.into_iter().flat_map(|server| &server.sessions);
     let by_id = sessions().find(|other| same_life(saved, live) && other.id == session.id);
-    by_id.or_else(|| sessions().find(|other| other.name == session.name))
+    by_id.or_else(|| {
+        let version = live.map_or("", |server| server.version.as_str());
+        let name = typed(&session.name, version);
+        sessions().find(|other| typed(&other.name, version) == name)
+    })
 }
 
 /// Returns a session of the same group that is alive or will have been made by then.

@@ -238,8 +238,8 @@ pub(super) fn check_name(
     if taken { Err(SelectionError::NameTaken { name: name.clone() }) } else { Ok(()) }
 }
 
-/// `session_check_name` in tmux's session.c: colons and dots become underscores, and what vis(3) encodes,
-/// which differs between versions, is stored encoded.
+/// What vis(3) encodes, which differs between versions, is stored encoded. Colons and dots become underscores up to
+/// 3.6 (`session_check_name` in session.c); from 3.7 on they stay, and no target means such a session.
 fn what_is_wrong_with(name: &str) -> Option<String> {
     if name.is_empty() {
         return Some("it is empty".to_owned());
@@ -247,7 +247,8 @@ fn what_is_wrong_with(name: &str) -> Option<String> {
     if name.contains(|c: char| c.is_control() || c == '\\' || c == '$') {
         return Some("tmux does not keep control characters, backslashes and $ as they are".to_owned());
     }
-    name.contains([':', '.']).then(|| format!("tmux would make it {:?}", name.replace([':', '.'], "_")))
+    let separates = name.contains([':', '.']);
+    separates.then(|| "to tmux a : or . begins the window or the pane behind a session's name".to_owned())
 }
 
 #[cfg(test)]
@@ -352,7 +353,12 @@ mod tests {
         assert_eq!(check(&["web"], "web 2"), Ok(()));
         let cases = [
             (&["web"][..], "", "\"\" cannot be the name of a session: it is empty"),
-            (&["web"], "a.b:c", "\"a.b:c\" cannot be the name of a session: tmux would make it \"a_b_c\""),
+            (
+                &["web"],
+                "a.b:c",
+                "\"a.b:c\" cannot be the name of a session: to tmux a : or . begins the window or \
+ the pane behind a session's name",
+            ),
             (&["web"], "taken", "a session \"taken\" is there already"),
             (&[], "x", "only one session can get another name, and 2 sessions are meant"),
         ];

@@ -10,7 +10,7 @@ use crate::model::{Pane, PaneId, Window, WindowId};
 use crate::tmux::command::Command;
 use crate::tmux::layout::{Floating, Layout};
 
-use super::{Run, StepError, parse};
+use super::{PLACEHOLDER, Run, StepError, parse};
 
 /// How a window's panes are arranged, by their places in the window.
 pub(super) struct Shape {
@@ -134,7 +134,7 @@ impl Run<'_> {
     async fn border(&self, window: WindowId) -> Border {
         let asked = Floating { pane: 0, width: 5, height: 4, x: 1, y: 1 };
         let target = Target { window, before: None, chosen: false };
-        let probe = target.command(Some(&asked)).arg("--").arg("tail").arg("-f").arg("/dev/null");
+        let probe = PLACEHOLDER.iter().fold(target.command(Some(&asked)).arg("--"), Command::arg);
         let probed = async {
             let [id, layout] = self.make(probe, std::path::Path::new("/")).await?;
             let id: PaneId = parse(&id)?;

@@ -7,6 +7,9 @@ use crate::model::{Pane, Session, Snapshot, Window};
 /// The most windows and panes in one of them together; tmux itself gets slow long before.
 const PANES_MAX: usize = 100_000;
 
+/// The largest index that tmux gives a window.
+const INDEX_MAX: u32 = i32::MAX.unsigned_abs();
+
 /// Says in words what is wrong, if anything.
 pub(super) fn check(snapshot: &Snapshot) -> Result<(), String> {
     let server = &snapshot.server;
@@ -45,10 +48,16 @@ fn check_session(session: &Session) -> Result<(), String> {
         if !indexes.insert(window.index) {
             return Err(format!("has two windows {}", window.index));
         }
+        if window.index > INDEX_MAX {
+            return Err(format!("has a window {}, which it cannot have", window.index));
+        }
         check_window(window).map_err(|why| format!("has a window {} that {why}", window.index))?;
     }
     if !indexes.contains(&session.active_window) {
         return Err("has no current window".to_owned());
+    }
+    if !session.last_window.is_none_or(|last| indexes.contains(&last)) {
+        return Err("has no last window".to_owned());
     }
     Ok(())
 }

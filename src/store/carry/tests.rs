@@ -310,12 +310,14 @@ fn a_state_that_no_server_can_have_is_refused() {
         pack(&[(HEAD_NAME.to_owned(), head), (GENERATION_NAME.to_owned(), lines)])
     };
     assert!(import(&with(&|_| {})).0.is_ok());
-    let cases: [(Vec<u8>, &str); 9] = [
+    let cases: [(Vec<u8>, &str); 11] = [
         (with(&|s| s.server.sessions.clear()), "holds no session"),
         (with(&|s| s.server.sessions[1].name = "web".to_owned()), "is called \"web\""),
         (with(&|s| s.server.sessions[1].name.clear()), "is called \"\""),
         (with(&|s| s.server.sessions[0].windows.clear()), "has no current window"),
         (with(&|s| s.server.sessions[0].active_window = 7), "has no current window"),
+        (with(&|s| s.server.sessions[0].last_window = Some(7)), "has no last window"),
+        (with(&|s| s.server.sessions[0].windows[0].index = u32::MAX), "a window 4294967295, which it cannot"),
         (with(&|s| s.server.sessions[0].windows[0].panes.clear()), "has no current pane"),
         (with(&|s| s.server.sessions[0].windows[0].active_pane = 1), "has no current pane"),
         (with(&|s| s.server.sessions[0].windows[0].last_pane = Some(9)), "has no current pane"),
