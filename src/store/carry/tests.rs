@@ -281,8 +281,20 @@ impl io::Write for Removing<'_> {
 #[test]
 fn a_clean_up_while_an_export_is_written_does_not_matter() {
     let origin = Origin::new();
-    let exported = origin.writer.store().export(1, Removing(origin.writer.store())).unwrap();
-    assert_eq!((exported.objects, exported.lost.len()), (3, 0));
+    let mut snapshot = origin.snapshot.clone();
+    // So much that nothing compresses that the first is written before the last is packed.
+    for seed in 1..=4u64 {
+        let mut state = seed;
+        let noise = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        });
+        let content = origin.writer.put(&noise.take(512 * 1024).collect::<Vec<u8>>()).unwrap();
+        snapshot.server.buffers.push(Buffer { name: format!("noise{seed}").as_str().into(), content });
+    }
+    let generation = origin.writer.save(&snapshot).unwrap();
+    let exported = origin.writer.store().export(generation, Removing(origin.writer.store())).unwrap();
+    assert_eq!((exported.objects, exported.lost.len()), (7, 0));
     assert!(object_paths(origin.writer.store()).is_empty());
 }
 
