@@ -23,6 +23,7 @@ use super::approved::Approved;
 use super::name::is_3_7;
 use super::plan::{Plan, Step, Target};
 use floating::Shape;
+use mark::ToMark;
 use names::exact_target;
 use settings::comes_before_panes;
 
@@ -30,6 +31,7 @@ mod buffers;
 mod dead;
 mod floating;
 mod living;
+mod mark;
 mod names;
 mod notes;
 mod settings;
@@ -131,6 +133,7 @@ impl Executor<'_> {
             made_panes: HashMap::new(),
             made_sessions: HashSet::new(),
             to_zoom: Vec::new(),
+            to_mark: None,
             trusted: plan.trusted,
             problems: Vec::new(),
         };
@@ -148,6 +151,7 @@ impl Executor<'_> {
             }
             report.sessions.push((step.session.name.clone(), outcome));
         }
+        report.notes.extend(run.mark().await);
         self.restore_buffers(&plan.buffers, &run.version).await;
         report
     }
@@ -184,6 +188,8 @@ struct Run<'a> {
     made_panes: HashMap<PaneId, PaneId>,
     /// Panes that are to fill their windows.
     to_zoom: Vec<PaneId>,
+    /// The pane that is to be marked.
+    to_mark: Option<ToMark>,
     /// Sessions made so far.
     made_sessions: HashSet<SessionId>,
     /// Whether approved programs start unasked.
@@ -219,7 +225,7 @@ impl Run<'_> {
             self.try_all("placeholder", vec![Command::new("kill-window").flag("-t", placeholder)]).await;
         }
         made?;
-        self.mark_pane(id, session).await;
+        self.will_mark(id, session);
         self.zoom().await;
         self.finish_session(id, session).await;
         Ok(())
@@ -333,7 +339,7 @@ impl Run<'_> {
         let id = parse(&id)?;
         self.prepare_session(id, session).await;
         self.choose_windows(id, session).await;
-        self.mark_pane(id, session).await;
+        self.will_mark(id, session);
         self.finish_session(id, session).await;
         Ok(())
     }
@@ -411,8 +417,7 @@ impl Run<'_> {
         self.to_zoom.extend(panes.get(&window.active_pane).filter(|_| window.zoomed));
     }
 
-    /// Zooms what was zoomed. Last, because to choose a pane ends the zoom, and one that is hidden by it cannot be
-    /// marked.
+    /// Zooms what was zoomed. Last, because to choose a pane ends the zoom.
     async fn zoom(&mut self) {
         for pane in std::mem::take(&mut self.to_zoom) {
             self.try_all("zoom", vec![Command::new("resize-pane").arg("-Z").flag("-t", pane)]).await;

@@ -10,7 +10,7 @@ impl Run<'_> {
         let id = self.session_id(&session.name).await?;
         let any = self.further_windows(id, session.windows.iter()).await;
         let made = if any { Ok(()) } else { Err(self.nothing()) };
-        self.mark_pane(id, session).await;
+        self.will_mark(id, session);
         self.zoom().await;
         made
     }

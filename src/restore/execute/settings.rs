@@ -78,19 +78,6 @@ impl Run<'_> {
     pub(super) fn pane_settings(&self, id: PaneId, pane: &Pane) -> Vec<Command> {
         settings(&pane.options, &[], || Command::new("set-option").arg("-p").flag("-t", id))
     }
-
-    /// Marks the server's marked pane, if it is in this session. A pane is marked in one session even if its
-    /// window is linked into others.
-    pub(super) async fn mark_pane(&mut self, id: SessionId, session: &Session) {
-        let panes =
-            session.windows.iter().flat_map(|window| window.panes.iter().map(|pane| (window.index, pane)));
-        let marked = panes.filter(|(_, pane)| pane.marked).filter_map(|(index, pane)| {
-            let target = format!("{id}:{index}.{}", self.made_panes.get(&pane.id)?);
-            Some(Command::new("select-pane").arg("-m").flag("-t", target))
-        });
-        let commands = marked.collect();
-        self.try_all("mark", commands).await;
-    }
 }
 
 /// Returns the commands that make a place have these options, and none of `ours` besides.

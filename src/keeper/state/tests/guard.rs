@@ -125,7 +125,7 @@ fn what_shows_that_a_small_state_is_meant() {
     ];
     play("somebody asks for a snapshot", vec![shrunk(), asked, dies(60, "await end of 2, restore a")]);
     let seen = |second, then| vec![(second, Event::Tick, "look"), (second, attended(1, &["a"]), then)];
-    let lasted = || vec![seen(20, ""), seen(1000, "save changed a"), vec![(1000, head(), "")]].concat();
+    let lasted = || [seen(20, ""), seen(1000, "save changed a"), vec![(1000, head(), "")]].concat();
     play(
         "it lasts, and somebody is there",
         vec![shrunk(), lasted(), dies(1001, "await end of 2, restore a")],
@@ -135,7 +135,7 @@ fn what_shows_that_a_small_state_is_meant() {
         "it lasts a night, and nobody is there",
         vec![shrunk(), unseen(DAY / 2, ""), dies(DAY / 2, "await end of 2, restore a+b+c+d")],
     );
-    let day = vec![unseen(DAY + 8, "save changed a"), vec![(DAY + 8, head(), "")]].concat();
+    let day = [unseen(DAY + 8, "save changed a"), vec![(DAY + 8, head(), "")]].concat();
     play("it lasts a day", vec![shrunk(), day, dies(DAY + 9, "await end of 2, restore a")]);
     let back = vec![
         (20, Event::Tick, "look"),
