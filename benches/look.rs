@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench may panic")]
 #![allow(clippy::print_stdout, reason = "the result")]
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +15,8 @@ use agent_keeper::proc::Proc;
 use agent_keeper::store::Writer;
 use agent_keeper::tmux::Tmux;
 use agent_keeper::tmux::capture::capture;
-use agent_keeper::tmux::observe::{Observation, observe};
+use agent_keeper::tmux::details::Known;
+use agent_keeper::tmux::observe::{Observation, observe_again};
 
 /// How often each thing is done; the median counts.
 const ROUNDS: usize = 21;
@@ -33,6 +35,8 @@ struct Bench {
     dir: tempfile::TempDir,
     tmux: Tmux,
     runtime: tokio::runtime::Runtime,
+    /// Options and environments, which the keeper reads every few seconds only.
+    known: RefCell<Known>,
     panes: usize,
 }
 
@@ -42,7 +46,7 @@ impl Bench {
         let socket = dir.path().join("s");
         let tmux = Tmux::new("tmux".into(), socket, std::env::vars_os().collect());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let bench = Self { dir, tmux, runtime, panes };
+        let bench = Self { dir, tmux, runtime, known: RefCell::default(), panes };
         let shell = "for i in $(seq 500); do echo \"$$ line $i of some ordinary output\"; done; tmux wait-for -S $TMUX_PANE; exec cat";
         bench.by_hand(&["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "40", shell]);
         for _ in 1..panes {
@@ -61,18 +65,22 @@ impl Bench {
     }
 
     fn observe(&self) -> Observation {
-        self.runtime.block_on(observe(&self.tmux, &Proc::default(), &|_| None)).unwrap()
+        let known = &mut self.known.borrow_mut();
+        self.runtime.block_on(observe_again(&self.tmux, &Proc::default(), &|_| None, known)).unwrap()
+    }
+
+    fn observe_all(&self) -> Observation {
+        self.known.borrow_mut().expire();
+        self.observe()
     }
 
     fn run(&self) {
         let panes = self.panes;
         let seen = self.observe();
-        compare(
-            &format!("look at {panes} panes"),
-            "list-panes",
-            || drop(self.observe()),
-            || self.by_hand(&["list-panes", "-a", "-F", "#{session_name} #{pane_id} #{pane_current_path}"]),
-        );
+        let list =
+            || self.by_hand(&["list-panes", "-a", "-F", "#{session_name} #{pane_id} #{pane_current_path}"]);
+        compare(&format!("look at {panes} panes"), "list-panes", || drop(self.observe()), list);
+        compare("look at all options too", "list-panes", || drop(self.observe_all()), list);
         let text = |pane: PaneId| self.runtime.block_on(capture(&self.tmux, pane, 2000)).unwrap();
         compare(
             "read the text of one",
