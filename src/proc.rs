@@ -137,6 +137,11 @@ impl Proc {
         Ok(Process { exe, argv, directory })
     }
 
+    /// Reads the directory that a process is in.
+    pub fn directory(&self, pid: u32) -> io::Result<ByteString> {
+        fs::read_link(self.path(pid, "cwd")).map(strip_deleted)
+    }
+
     /// Reads the exact argument vector of a process. One that is too long for us is an error and not cut:
     /// half a command is another command.
     pub fn argv(&self, pid: u32) -> io::Result<Vec<ByteString>> {

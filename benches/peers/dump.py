@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes down everything of a tmux server that can be brought back, and compares two of those.
 
-    dump.py write TMUX SOCKET FILE      one dump, when nothing in it has changed for half a second
+    dump.py write TMUX SOCKET FILE      one dump, when nothing in it has changed for a second
     dump.py enter TMUX SOCKET           presses Enter in the panes in which agent-keeper asks
     dump.py attach TMUX SOCKET [TARGET] a client of 120 columns and 40 rows, until it ends
     dump.py compare BEFORE AFTER FIELD… the fields that differ, one in a line
@@ -119,6 +119,8 @@ def look(tm, sock):
         put("group", name, bool(seen["session_group_list"]))
         variables = tmux(tm, sock, "show-environment", "-t", session).splitlines()
         put("environment", name, sorted(v for v in variables if re.split("=", v.lstrip("-"))[0] not in updated))
+        put("hidden", name, options(tmux(tm, sock, "show-environment", "-h", "-t", session)))
+        put("hooks", name, options(tmux(tm, sock, "show-hooks", "-t", session)))
         put("session_options", name, options(tmux(tm, sock, "show-options", "-t", session)))
         for index in tmux(tm, sock, "list-windows", "-t", session, "-F", "#{window_index}").split():
             target = f"{session}:{index}"
@@ -166,18 +168,19 @@ def look_at_pane(tm, sock, put, place, at, pane):
     put("pane_options", where, options(tmux(tm, sock, "show-options", "-p", "-t", pane)))
     put("program", where, program(int(pid)) if pid.isdigit() else None)
     text = tmux(tm, sock, "capture-pane", "-p", "-e", "-J", "-S", "-", "-t", pane)
+    # tmux itself says when the program ended; that is another time in another pane.
+    text = re.sub(r"(Pane is dead \(.*), .*\)", r"\1)", text)
     put("text", where, [line.rstrip() for line in text.rstrip().split("\n")])
 
 
 def settled(tm, sock, seconds):
-    """Looks until two looks are the same."""
+    """Looks until three looks are the same."""
     deadline = time.monotonic() + seconds
-    before = look(tm, sock)
-    while time.monotonic() < deadline:
+    before, same_looks = look(tm, sock), 1
+    while same_looks < 3 and time.monotonic() < deadline:
         time.sleep(0.5)
         now = look(tm, sock)
-        if now == before:
-            break
+        same_looks = same_looks + 1 if now == before else 1
         before = now
     return before
 

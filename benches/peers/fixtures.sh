@@ -50,6 +50,27 @@ background|program|background jobs
 no_shell|program|program started without a shell
 two_words|program|pager with a file name of two words
 semicolon|program|pager with a file name holding a command
+session_unicode|sessions|session name in Japanese and an emoji
+session_dash|sessions windows|session name like an option
+hidden_variable|hidden|hidden variable of a session
+hooks|hooks|hook of a session
+same_names|window_name windows|two windows of one name
+window_unicode|window_name|window names of wide and combined characters
+window_odd|window_name|window names like targets
+window_empty|window_name|empty window name
+many_windows|windows window_name|thirty windows
+group_windows|windows group window_active|current windows of grouped sessions
+linked_twice|windows link|window linked twice into one session
+tiled|layout|layout of twelve tiled panes
+title_style|title|pane title with a style and a format
+cwd_unicode|directory|directory in Japanese and an emoji
+cwd_bytes|directory|directory that is not UTF-8
+cwd_dash|directory|directory like an option
+odd_arguments|program|arguments that are empty, hold a newline, are not UTF-8
+code_argument|program|interpreter with a script as an argument
+both_jobs|program|job in front and job behind
+text_code|text|text that holds commands
+long_lines|text|lines longer than the pane
 '
 
 # A session of its own, in a window of the size of the client that run.sh attaches.
@@ -232,4 +253,73 @@ semicolon() {
     mkdir -p "$PLACE/${CANARY##*/}"
     work
     type_into work:0 "less 'x;cd ${CANARY##*/};touch pager'"
+}
+
+session_unicode() { work; tm new-session -d -s '日本 ✨' -x 120 -y 39; }
+session_dash() { work; tm new-session -d -s -x -x 120 -y 39; }
+hidden_variable() { work; tm set-environment -h -t work LATER 'a b'; }
+hooks() { work; tm set-hook -t work after-new-window 'display-message "it is #{pid}; \"x\""'; }
+
+same_names() {
+    work -n same
+    tm new-window -d -t work: -n same
+    tm new-window -d -t work: -n other
+}
+
+window_unicode() { work -n '日本 ✨'; tm new-window -d -t work: -n $'e\u0301 ü'; }
+window_odd() { work -n '@1'; tm new-window -d -t work: -n '=x'; tm new-window -d -t work: -n '{last}'; }
+window_empty() { work; tm rename-window -t work:0 ''; }
+many_windows() { work -n n0; for n in $(seq 1 29); do tm new-window -d -t work: -n "n$n"; done; }
+
+group_windows() {
+    work
+    tm new-window -d -t work:; tm new-window -d -t work:
+    tm new-session -d -s mate -t work
+    tm select-window -t work:1; tm select-window -t mate:2
+}
+
+linked_twice() {
+    work
+    tm new-window -d -t work:5 -n shared
+    tm link-window -d -s work:5 -t work:7
+}
+
+tiled() {
+    work
+    for _ in $(seq 11); do tm split-window -d -t work:0; tm select-layout -t work:0 tiled; done
+}
+
+title_style() { work; tm select-pane -t work:0.0 -T '##[fg=red]x ##{pid} a\b'; }
+cwd_unicode() { in_directory "$PLACE/日本 ✨"; }
+cwd_bytes() { in_directory "$PLACE/"$'a\xffb'; }
+
+cwd_dash() {
+    mkdir -p "$PLACE/-c"
+    work
+    tm new-window -d -t work: -c /
+    type_into work:1 "cd -- $(printf %q "$PLACE/-c")"
+}
+
+odd_arguments() {
+    printf 'import time\ntime.sleep(10000)\n' >"$PLACE/hold.py"
+    work
+    type_into work:0 "python3 hold.py '' \$'two\\nlines' \$'a\\xffb' \$'\\x01' '~' '*'"
+}
+
+code_argument() { work; type_into work:0 "python3 -c 'import time; time.sleep(10000)' \"it's\""; }
+both_jobs() { work; type_into work:0 'tail -f /dev/null &'; type_into work:0 'tail -f /etc/hosts'; }
+
+text_code() {
+    work
+    # shellcheck disable=SC2016 # it must not be expanded
+    printf '%s\n' '#(touch CANARY/text)' '$(touch CANARY/text)' '`touch CANARY/text`' '#{pid} \e[31m' |
+        sed "s|CANARY|$CANARY|" >"$PLACE/text"
+    type_into work:0 'cat text'
+    until tm capture-pane -p -t work:0 | grep -q '^#{pid}'; do sleep 0.1; done
+}
+
+long_lines() {
+    work
+    type_into work:0 "seq -s ' ' 300; echo done"
+    until tm capture-pane -p -t work:0 | grep -q '^done'; do sleep 0.1; done
 }

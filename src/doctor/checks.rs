@@ -115,7 +115,7 @@ pub const CHECKS: [Check; 16] = [
     },
     Check {
         id: "store.readable",
-        title: "all saved generations are whole",
+        title: "all saved generations can be read",
         depends_on: &[],
         look: store_readable,
     },
@@ -364,7 +364,7 @@ fn store_readable(facts: &Facts) -> Finding {
             "snapshots will fail",
             format!("make space on its file system: df -h {}", facts.state.display()),
         ),
-        _ => good("whole"),
+        _ => good("yes; their texts too: keeperctl snapshot verify"),
     }
 }
 

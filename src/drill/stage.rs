@@ -5,9 +5,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 use crate::environment::Login;
 use crate::proc::Proc;
@@ -20,6 +22,12 @@ const PREFIX: &str = "agent-keeper-drill-";
 
 /// How many leftovers are cleared at once; the next drill clears the others.
 const LEFTOVERS_MAX: usize = 16;
+
+/// How long a server that is being started may take to answer. One that was never forked leaves its lock behind.
+const START_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is asked meanwhile.
+const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// A directory and a socket in it. Both are gone when it is struck.
 #[derive(Debug)]
@@ -42,8 +50,19 @@ impl Stage {
 
     /// Ends the server, by its own socket, and removes everything.
     pub(super) async fn strike(self) {
-        // It may never have been started.
-        let _ = self.tmux.run(&[Command::new("kill-server")]).await;
+        let lock = self.dir.path().join("tmux.lock");
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            // A server that a drill was stopped in the middle of starting does not answer yet. Until it does it keeps
+            // this file (`client_connect`, client.c), so whoever finds none before asking is not too early.
+            let starting = lock.exists() && Instant::now() < deadline;
+            // It may never have been started.
+            let _ = self.tmux.run(&[Command::new("kill-server")]).await;
+            if !starting {
+                return;
+            }
+            sleep(ASK_EVERY).await;
+        }
     }
 }
 

@@ -205,7 +205,7 @@ fn options(node: &Node, keys: &[&str], draft: &mut Draft) -> Options {
         match value.filter(|value| is_harmless(name, value.as_bytes())) {
             Some(value) => drop(options.insert(name.to_owned(), value.into())),
             None => draft.note(format!(
-                "line {}: the option {name:?} is left out: of a file only those that can run nothing are set",
+                "line {}: the option {name:?} is left out: of a file only a few are set, none of which can run anything",
                 node.line
             )),
         }

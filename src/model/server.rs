@@ -3,7 +3,7 @@
 //! Only what is worth bringing back is here. What changes from second to second without anybody
 //! missing it (process ids, cursor, activity) is in `tmux::observe::Vitals`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -331,11 +331,12 @@ impl Server {
         self.sessions.iter_mut().flat_map(|session| &mut session.windows).flat_map(|window| &mut window.panes)
     }
 
-    /// Returns the number of sessions, windows and panes; what is linked or shared counts once for
-    /// each place it is seen in.
+    /// Returns the number of sessions, windows and panes; what is linked or shared counts once.
     pub fn counts(&self) -> (usize, usize, usize) {
-        let windows = self.sessions.iter().map(|s| s.windows.len()).sum();
-        (self.sessions.len(), windows, self.panes().count())
+        let windows = self.sessions.iter().flat_map(|session| &session.windows);
+        let windows: HashSet<WindowId> = windows.map(|window| window.id).collect();
+        let panes: HashSet<PaneId> = self.panes().map(|(_, _, pane)| pane.id).collect();
+        (self.sessions.len(), windows.len(), panes.len())
     }
 }
 

@@ -142,6 +142,7 @@ pub fn plan(
             }
         }
     }
+    plan.note_lone_members(saved);
     if live.is_some_and(|live| live.panes().any(|(_, _, pane)| pane.marked)) {
         plan.leave_the_mark();
     }
@@ -210,9 +211,13 @@ fn narrowed(wanted: &Wanted<'_>) -> Step {
         notes.push(format!("only {}", windows.join(" and ")));
     }
     if let Some(group) = session.group.take() {
-        notes.push(format!("with windows of its own, outside the group {group}"));
+        notes.push(apart(&group));
     }
     Step { session, target: Target::New, note: notes.join("; ") }
+}
+
+fn apart(group: &str) -> String {
+    format!("with windows of its own, outside the group {group}")
 }
 
 fn called(window: &Window) -> String {
@@ -304,6 +309,28 @@ impl Step {
 impl Plan {
     fn skip(&mut self, session: &Session, why: SkipReason) {
         self.skips.push(Skip { session: session.name.clone(), why });
+    }
+
+    /// Says of a session that comes back without the others of its group that it shares nothing with them.
+    fn note_lone_members(&mut self, saved: &Snapshot) {
+        let grouped = |group: &String| {
+            let sessions = saved.server.sessions.iter();
+            sessions.filter(|session| session.group.as_ref() == Some(group)).count()
+        };
+        let planned = |steps: &[Step], group: &String| {
+            steps.iter().filter(|step| step.session.group.as_ref() == Some(group)).count()
+        };
+        let lone: Vec<Option<String>> = self
+            .steps
+            .iter()
+            .map(|step| {
+                let group = step.session.group.as_ref().filter(|_| step.target == Target::New)?;
+                (grouped(group) > 1 && planned(&self.steps, group) == 1).then(|| apart(group))
+            })
+            .collect();
+        for (step, note) in self.steps.iter_mut().zip(lone) {
+            step.note.extend(note);
+        }
     }
 
     /// A server has one marked pane at most; marking another would take the user's mark away.

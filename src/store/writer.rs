@@ -212,6 +212,10 @@ impl Writer {
     pub fn pin(&self, generation: Generation, note: &str) -> Result<(), StoreError> {
         let _one_at_a_time = locked(&self.changing);
         self.store.load(generation)?;
+        if note.is_empty() && self.store.pins()?.of(generation).is_some() {
+            // Nobody means to lose the note by saying it again.
+            return Ok(());
+        }
         let dir = self.store.dir.join(pins::DIR);
         files::write_whole(&dir.join(pins::name(generation)), pins::cut_note(note).as_bytes())?;
         files::sync_dir(&dir)

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use crate::model::{Dead, ObjectId, Pane, PaneId, PaneStart, Server, ServerId, Session, SessionId, Window};
+use crate::model::{
+    ByteString, Dead, ObjectId, Pane, PaneId, PaneStart, Server, ServerId, Session, SessionId, Window,
+};
 use crate::proc::Proc;
 
 use super::details::{Details, Known, Section};
@@ -123,7 +125,7 @@ async fn observe_once(
     };
     let programs = Programs { proc, find_start, server_argv };
     let version = answer.version.clone();
-    let builder = Builder { programs, socket: tmux.socket(), details, version: &version };
+    let builder = Builder { pid, programs, socket: tmux.socket(), details, version: &version };
     Ok(Some(builder.observation(id, answer)))
 }
 
@@ -143,6 +145,8 @@ fn sections(answer: &Answer) -> Vec<Section> {
 }
 
 struct Builder<'a> {
+    /// The server's process.
+    pid: u32,
     programs: Programs<'a>,
     socket: &'a Path,
     details: &'a Details,
@@ -182,13 +186,24 @@ impl Builder<'_> {
             id: row.id,
             name: lossy(&row.name),
             created: row.created,
-            directory: row.directory.clone().into(),
+            directory: self.absolute(&row.directory),
             group: Some(lossy(&row.group)).filter(|group| !group.is_empty()),
             windows: Vec::new(),
             active_window: 0,
             last_window: None,
             options: self.details.sessions.get(&row.id).cloned().unwrap_or_default(),
             environment: variables::kept(self.details, row.id),
+        }
+    }
+
+    /// `new-session -c x` keeps what it was given. Panes start from there, seen from the server's own directory.
+    fn absolute(&self, directory: &[u8]) -> ByteString {
+        if matches!(directory, [] | [b'/', ..]) {
+            return directory.to_vec().into();
+        }
+        match self.programs.proc.directory(self.pid) {
+            Ok(server) => [server.as_bytes(), b"/", directory].concat().into(),
+            Err(_) => directory.to_vec().into(),
         }
     }
 

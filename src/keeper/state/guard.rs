@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Aside, Generation, Server, Session, Snapshot};
+use crate::model::{Aside, Generation, Reason, Server, Session, Snapshot};
 use crate::tmux::observe::Observation;
 
 use super::State;
@@ -93,6 +93,11 @@ impl State {
         shrunk && self.live.as_ref().is_some_and(|live| !live.server.sessions.is_empty())
     }
 
+    /// Returns whether what a restore has made was not looked at yet.
+    fn has_just_restored(&self) -> bool {
+        matches!(self.wanted, Some((Reason::Restored, _)))
+    }
+
     /// Returns in words what is doubted, and what to do about it.
     pub(super) fn doubt_in_words(&self) -> Option<String> {
         let guard = self.guard.as_ref()?;
@@ -102,7 +107,7 @@ impl State {
                 "{lost} ended at once, and nothing shows that you wanted that: snapshot {generation} still counts; \
                  to bring them back: keeperctl restore {generation}; if you closed them: keeperctl snapshot take"
             )),
-            Aside::Restoring if !self.restoring => Some(format!(
+            Aside::Restoring if !self.restoring && !self.has_just_restored() => Some(format!(
                 "not everything of snapshot {generation} is back, so that one still counts; what is missing: \
                  keeperctl snapshot diff {generation} now; if all is well: keeperctl snapshot take"
             )),

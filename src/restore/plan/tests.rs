@@ -314,6 +314,29 @@ fn under_another_name_a_session_comes_beside_the_one_that_lives() {
 }
 
 #[test]
+fn one_of_a_group_that_comes_back_alone_says_so() {
+    let mut saved = sample::snapshot(sample::server(1, &["a", "b", "c"]));
+    for session in &mut saved.server.sessions[..2] {
+        session.group = Some("g".to_owned());
+    }
+    let mut live = sample::server(2, &[]);
+    let notes = |live: &Server, names: &[&str]| {
+        let sessions = names.iter().map(ToString::to_string).collect();
+        let selection = Selection { sessions, by_hand: true, ..Selection::default() };
+        let plan = plan(7, &saved, Some(live), &selection).unwrap();
+        plan.steps.into_iter().map(|step| step.note).collect::<Vec<_>>()
+    };
+    let apart = "with windows of its own, outside the group g";
+    assert_eq!(notes(&live, &["a"]), [apart]);
+    assert_eq!(notes(&live, &["b", "c"]), [apart, ""]);
+    assert_eq!(notes(&live, &["a", "b", "c"]), ["", "", ""]);
+    live.sessions = sample::server(2, &["a"]).sessions;
+    assert_eq!(notes(&live, &["b"]), [apart], "the other one has come back alone before");
+    live.sessions[0].group = Some("g".to_owned());
+    assert_eq!(notes(&live, &["b"]), [""]);
+}
+
+#[test]
 fn a_mark_that_the_user_has_set_stays_where_it_is() {
     let mut saved = saved_windows();
     saved.server.sessions[1].windows[0].panes[0].marked = true;

@@ -155,3 +155,13 @@ fn what_is_being_restored_stays_with_its_texts() {
     assert!(three.store().lost_texts(&three.snapshots[0]).is_empty());
     assert!(matches!(three.writer.protect(2), Err(StoreError::NoGeneration { .. })));
 }
+
+#[test]
+fn who_pins_again_without_a_note_keeps_the_note() {
+    let three = Three::new();
+    let note = || three.store().pins().unwrap().of(1).map(|pin| pin.note.clone());
+    for (said, kept) in [("first", "first"), ("", "first"), ("second", "second")] {
+        three.writer.pin(1, said).unwrap();
+        assert_eq!(note().as_deref(), Some(kept));
+    }
+}

@@ -170,8 +170,11 @@ fn a_restore_that_is_not_complete_does_not_become_what_the_next_one_starts_from(
         (61, sees(3, &[]), "await end of 3, restore a+b+c+d"),
     ];
     play("partly", vec![dies(59, "await end of 2, restore a+b+c+d"), partly]);
-    let whole = vec![(60, restored(&ALL), "look"), (60, sees(2, &ALL), "save restored a b c d")];
-    play("whole", vec![dies(59, "await end of 2, restore a+b+c+d"), whole]);
+    let back = || vec![(60, restored(&ALL), "look")];
+    let state = play("not looked at yet", vec![dies(59, "await end of 2, restore a+b+c+d"), back()]);
+    assert!(state.doubt_in_words().is_none());
+    let whole = vec![(60, sees(2, &ALL), "save restored a b c d")];
+    play("whole", vec![dies(59, "await end of 2, restore a+b+c+d"), back(), whole]);
 }
 
 #[test]
