@@ -25,7 +25,8 @@ while [ $# -gt 0 ]; do
     esac
 done
 TMUX_PROGRAM=$(command -v "${TMUX_PROGRAM:-tmux}")
-[ -d "$ours" ] && ours=$(cd "$ours" && pwd)
+absolute() { [ -z "$1" ] || realpath -s -- "$1"; }
+ours=$(absolute "$ours") resurrect=$(absolute "$resurrect") tmuxp=$(absolute "$tmuxp") backup=$(absolute "$backup")
 ROOT=$(mktemp -d "${TMPDIR:-/tmp}/akp.XXXXXX")
 # shellcheck source=fixtures.sh
 . "$here/fixtures.sh"
@@ -102,13 +103,13 @@ save_tmuxp() {
     local name n=0
     tm list-sessions -F '#{session_name}' | while IFS= read -r name; do
         n=$((n + 1))
-        (cd "$D" && env -u TMUX timeout 60 "$tmuxp" freeze -S "$PEERS_SOCKET" -y -q -f yaml -o "$D/frozen$n.yaml" "$name") </dev/null
+        env -u TMUX timeout 60 "$tmuxp" freeze -S "$PEERS_SOCKET" -y -q -f yaml -o "$D/frozen$n.yaml" "$name" </dev/null
     done
 }
 restore_tmuxp() {
     local file
     for file in "$D"/frozen*.yaml; do
-        (cd "$D" && env -u TMUX timeout 60 "$tmuxp" load -S "$PEERS_SOCKET" -f "$CONF" -d -y "$file") </dev/null
+        env -u TMUX timeout 60 "$tmuxp" load -S "$PEERS_SOCKET" -f "$CONF" -d -y "$file" </dev/null
     done
 }
 
@@ -143,7 +144,9 @@ restore_ours() {
 try() {
     local tool=$1 feature=$2 fields=$3 wrong
     begin "$tool-$feature"
-    (cd "$D" && "$feature")
+    # What is run as code must not touch anything elsewhere.
+    cd "$D" || exit
+    "$feature"
     python3 "$here/dump.py" write "$TMUX_PROGRAM" "$PEERS_SOCKET" "$D/before.json"
     {
         "save_$tool"
