@@ -33,7 +33,7 @@ fn inside(machine: &mut Machine) -> Result<()> {
     if let Some(why) = keeper::cannot_run(machine, env!("CARGO_BIN_EXE_keeperctl"))? {
         return skip(machine.name(), why);
     }
-    let cuts = std::env::var("AGENT_KEEPER_POWER_CUTS").unwrap_or_else(|_| "10".to_owned());
+    let cuts = std::env::var("AGENT_KEEPER_POWER_CUTS").unwrap_or_else(|_| "6".to_owned());
     let power = format!("AGENT_KEEPER_POWER_CUTS={cuts} AGENT_KEEPER_POWER_PANES={PANES}");
     run(machine, "power", &format!("{power} AGENT_KEEPER_POWER_AGE_MAX_MS=0"))?;
     let servers = std::env::var("AGENT_KEEPER_TEST_SERVERS").unwrap_or_else(|_| SERVERS.to_string());

@@ -19,16 +19,18 @@ const TREE: &str = "#{session_name}|#{window_index}|#{window_name}|#{window_acti
 
 #[test]
 fn the_keeper_on_trixie() -> Result<()> {
-    on(Suite::Trixie, "keeper", story)
+    on(Suite::Trixie, "keeper", |machine| story(machine, Suite::Trixie))
 }
 
 #[test]
 fn the_keeper_on_bookworm() -> Result<()> {
-    on(Suite::Bookworm, "keeper", story)
+    on(Suite::Bookworm, "keeper", |machine| story(machine, Suite::Bookworm))
 }
 
-/// The whole story. A chapter takes its time because the guest does; how long is printed.
-fn story(machine: &mut Machine) -> Result<()> {
+/// The whole story. A chapter takes its time because the guest does; how long is printed. What takes longest and
+/// depends on the kernel and the file system, not on tmux or systemd, is tried on one of them.
+fn story(machine: &mut Machine, suite: Suite) -> Result<()> {
+    let thorough = suite == Suite::Trixie;
     let mut lap = Lap::start(machine.name());
     let mut chapter = |name: &'static str, result: Result<()>| {
         lap.done(name);
@@ -42,10 +44,12 @@ fn story(machine: &mut Machine) -> Result<()> {
     chapter("setup", setup(machine))?;
     chapter("nothing leaks into panes", nothing_leaks(machine))?;
     chapter("the work is saved", build_work(machine))?;
-    chapter("the daemon dies fifty times", daemon_dies(machine))?;
+    chapter("the daemon dies again and again", daemon_dies(machine, if thorough { 50 } else { 10 }))?;
     chapter("the server is killed", server_killed(machine))?;
     chapter("reboot", reboot(machine))?;
-    chapter("power cut", power_cut(machine))?;
+    if thorough {
+        chapter("power cut", power_cut(machine))?;
+    }
     chapter("logout with KillUserProcesses", logout_with_kill(machine))?;
     chapter("logout without linger", logout_without_linger(machine))?;
     chapter("without polkit", without_polkit(machine))?;
@@ -310,7 +314,7 @@ fn text_is_back(machine: &Machine) -> Result<()> {
 }
 
 /// Stop, restart, and fifty kills while panes print: server and panes do not notice.
-fn daemon_dies(machine: &Machine) -> Result<()> {
+fn daemon_dies(machine: &Machine, times: u32) -> Result<()> {
     agent(
         machine,
         "tmux send-keys -t 'agents-😀:0.1' 'while sleep 0.1; do echo tick $((i+=1)); done' Enter",
@@ -325,12 +329,14 @@ fn daemon_dies(machine: &Machine) -> Result<()> {
         machine,
         "mkdir -p .config/systemd/user/agent-keeper.service.d && printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nRestartSec=0\\n' > .config/systemd/user/agent-keeper.service.d/test.conf && systemctl --user daemon-reload",
     )?;
-    let kills = "killed=0; last=0; while [ $killed -lt 50 ]; do \
+    let kills = format!(
+        "killed=0; last=0; while [ $killed -lt {times} ]; do \
         pid=$(systemctl --user show agent-keeper -P MainPID); \
         if [ $pid != 0 ] && [ $pid != $last ] && kill -KILL $pid; then last=$pid; killed=$((killed+1)); fi; \
-        sleep 0.05; done; echo $killed";
-    let killed = machine.command(User::Agent, kills).login().deadline(LONG * 2).ok()?;
-    ensure!(killed == "50", "{killed}");
+        sleep 0.05; done; echo $killed"
+    );
+    let killed = machine.command(User::Agent, &kills).login().deadline(LONG * 2).ok()?;
+    ensure!(killed == times.to_string(), "{killed}");
     ensure!(pids(machine)? == before, "a kill changed something");
     agent(
         machine,
