@@ -47,6 +47,7 @@ fn story(machine: &mut Machine, suite: Suite) -> Result<()> {
     chapter("the daemon dies again and again", daemon_dies(machine, if thorough { 50 } else { 10 }))?;
     chapter("the server is killed", server_killed(machine))?;
     chapter("reboot", reboot(machine))?;
+    chapter("a last change", last_change(machine))?;
     if thorough {
         chapter("power cut", power_cut(machine))?;
     }
@@ -452,13 +453,18 @@ fn status_agrees(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// The power goes 10 seconds after the last change.
-fn power_cut(machine: &mut Machine) -> Result<()> {
+/// A session of which nobody but the keeper makes anything that lasts.
+fn last_change(machine: &Machine) -> Result<()> {
     machine.settle()?;
     agent(
         machine,
         "tmux new-session -d -s late -c /usr/share; tmux split-window -h -t late -c /var/lib; tmux rename-window -t late 'last change'",
     )?;
+    Ok(())
+}
+
+/// The power goes 10 seconds after the last change.
+fn power_cut(machine: &mut Machine) -> Result<()> {
     let before = tree(machine)?;
     // The one pause in these tests: it is the promise itself.
     std::thread::sleep(Duration::from_secs(10));
