@@ -204,12 +204,13 @@ impl<'a> Row<'a> {
         self.field()?.parse().map_err(|_| self.error("an id was expected"))
     }
 
-    /// Reads `LENGTH:VALUE` and the separator behind it.
+    /// Reads `LENGTH:VALUE` and the separator behind it. Names and titles are stored without control characters, and
+    /// what looks like an encoded one in them is their own; only directories, which end a row, can hold any.
     fn value(&mut self, end: u8) -> Result<Vec<u8>, ParseError> {
         let length = self.until(b':')?.parse().map_err(|_| self.error("a length was expected"))?;
         let ends =
             |rest: &[u8]| rest.strip_prefix(&[end]).is_some_and(|rest| end != b'\n' || begins_row(rest));
-        let (value, rest) = split_printed(self.rest, length, self.encoded, ends)
+        let (value, rest) = split_printed(self.rest, length, self.encoded && end == b'\n', ends)
             .ok_or_else(|| self.error("a value does not have the length it was announced with"))?;
         self.rest = &rest[1..];
         Ok(value)
@@ -308,6 +309,15 @@ mod tests {
             let before = answer.strip_suffix("4:/tmp\n").unwrap();
             let text = [before.as_bytes(), format!("{length}:").as_bytes(), printed, b"\n"].concat();
             assert_eq!(parse(&text).unwrap().panes[0].start_directory, expected, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_stored_encoded_is_read_as_it_is_stored() {
+        for version in ["3.3a", "3.4", "3.5a", "3.7"] {
+            let text = format!("V\t1\t{version}\nS\t$0\t7\t0\t8:a\\tb\\033\t0:\t10:/work/main\n");
+            let answer = parse(text.as_bytes()).unwrap();
+            assert_eq!(answer.sessions[0].name, br"a\tb\033", "{version}");
         }
     }
 
