@@ -87,10 +87,12 @@ impl State {
     }
 
     /// Returns whether a server that ended in an orderly way may have ended because what was left of it died as the
-    /// rest had before. One that lived on without sessions was told to end.
+    /// rest had before. One that lives on without sessions (`exit-empty off`) was told to end.
     pub(super) fn ended_with_the_rest(&self) -> bool {
         let shrunk = self.guard.as_ref().is_some_and(|guard| guard.aside == Aside::Shrunk);
-        shrunk && self.live.as_ref().is_some_and(|live| !live.server.sessions.is_empty())
+        let needs_sessions =
+            |live: &Server| live.globals.server.get("exit-empty").is_some_and(|on| *on == "on".into());
+        shrunk && self.live.as_ref().is_some_and(|live| needs_sessions(&live.server))
     }
 
     /// Returns whether what a restore has made was not looked at yet.

@@ -187,19 +187,28 @@ fn a_keeper_that_starts_over_a_small_state_doubts_it_again() {
 
 #[test]
 fn complaint_1_the_end_of_the_rest_is_no_closing_of_all() {
-    play(
-        "the rest dies too, and the server ends with it",
-        vec![
-            shrinks_to(&["a"], "save changed (shrunk) a"),
+    let ends = |exit_empty: &str, then: &'static str| {
+        let mut server = sample::server(1, &["a"]);
+        server.globals.server.insert("exit-empty".to_owned(), exit_empty.into());
+        let seen = Event::Looked(Look::Server(observation(server.clone(), 0)));
+        let saved_aside = Snapshot { aside: Some(Aside::Shrunk), ..sample::snapshot(server) };
+        play(
+            "the rest goes too, and the server ends",
             vec![
-                (8, saved(3, aside(1, &["a"], Aside::Shrunk)), ""),
-                (20, orderly(1), ""),
-                (22, Event::Tick, "ask"),
-                (22, Event::GoingDown(false), "look"),
-                (22, sees(2, &[]), "await end of 2, restore a+b+c+d"),
+                shrinks_to(&["a"], "save changed (shrunk) a"),
+                vec![
+                    (8, saved(3, saved_aside), ""),
+                    (9, Event::Tick, "look"),
+                    (9, seen, ""),
+                    (20, orderly(1), ""),
+                    (22, Event::Tick, "ask"),
+                    (22, Event::GoingDown(false), then),
+                ],
             ],
-        ],
-    );
+        )
+    };
+    ends("on", "look");
+    ends("off", "save closed, look");
 }
 
 #[test]
