@@ -91,7 +91,7 @@ fn subject(
     arguments: &Arguments,
 ) -> Result<(Option<Generation>, Snapshot, Subject), CliError> {
     if !arguments.sample {
-        let store = context.store()?;
+        let store = context.store();
         let wanted = match arguments.which {
             Some(which) => Some(which.load(context)?),
             None => newest(&store, |_| true)?,

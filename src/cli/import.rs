@@ -141,7 +141,7 @@ fn leave_out_texts(settings: &Settings, made: &mut Assembled) {
 
 fn failure(file: Option<&str>, flaw: Flaw) -> CliError {
     let what = file.map_or_else(|| flaw.to_string(), |file| format!("{file}: {flaw}"));
-    CliError::failed(anyhow::Error::msg(printable(&what))).hint(flaw.todo).hint("nothing was imported")
+    CliError::failed(anyhow::Error::msg(printable(&what))).hint(flaw.hint).hint("nothing was imported")
 }
 
 fn unreadable(path: &Path, error: io::Error) -> CliError {

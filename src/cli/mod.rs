@@ -140,8 +140,8 @@ impl Context {
     }
 
     /// Opens the store for reading.
-    pub fn store(&self) -> Result<Store, CliError> {
-        Ok(Store::open(&self.places.state))
+    pub fn store(&self) -> Store {
+        Store::open(&self.places.state)
     }
 
     /// Returns the `agent-keeper` program that belongs to this `keeperctl`: the one beside it.

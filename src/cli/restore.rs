@@ -110,7 +110,7 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
 
 /// Returns the panes of the plan whose text is damaged in the store. They come back without it.
 fn lost_texts(context: &Context, plan: &Plan, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
-    let lost = context.store()?.lost_texts(snapshot).into_iter().map(|lost| lost.place);
+    let lost = context.store().lost_texts(snapshot).into_iter().map(|lost| lost.place);
     let planned: HashSet<PaneId> = plan
         .steps
         .iter()
@@ -144,7 +144,7 @@ fn hinted(error: SelectionError) -> CliError {
 /// Returns the newest snapshot that holds what is asked for.
 fn newest_with(context: &Context, selection: &Selection) -> Result<(Generation, Snapshot), CliError> {
     let mut names = BTreeSet::new();
-    let found = newest(&context.store()?, |snapshot| {
+    let found = newest(&context.store(), |snapshot| {
         names.extend(snapshot.server.sessions.iter().map(|session| session.name.clone()));
         is_held(snapshot, selection)
     })?;
@@ -173,7 +173,7 @@ fn held_by_none(selection: &Selection, names: &BTreeSet<String>) -> CliError {
 /// Looks at the server; `None` where there is none.
 pub async fn live_server(context: &Context) -> Result<Option<Server>, CliError> {
     let store = context.store();
-    let start = |id| serde_json::from_slice(&store.as_ref().ok()?.object(id).ok()?).ok();
+    let start = |id| serde_json::from_slice(&store.object(id).ok()?).ok();
     match observe(&context.usable_tmux().await?, &Proc::default(), &start).await {
         Ok(seen) => Ok(Some(seen.server)),
         Err(ObserveError::Tmux(TmuxError::NoServer { .. })) => Ok(None),

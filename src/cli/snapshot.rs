@@ -108,7 +108,7 @@ async fn take(context: &Context) -> Result<Exit, CliError> {
         }
         print_json("keeperctl.snapshot.take/1", Taken { generation })?;
     } else {
-        let snapshot = context.store()?.load(generation)?;
+        let snapshot = context.store().load(generation)?;
         let counts = describe_counts(snapshot.server.counts());
         print(&format!("snapshot {generation}: {counts}\n"))?;
     }

@@ -61,7 +61,8 @@ pub async fn run(context: &Context) -> Result<Exit, CliError> {
         Err(_) => None,
     };
     let linger = linger().await;
-    let store = context.store().and_then(|store| Ok(store.check_format().map(|_| store)?));
+    let store = context.store();
+    let store = store.check_format().map(|_| store).map_err(in_words);
     let start = |id| serde_json::from_slice(&store.as_ref().ok()?.object(id).ok()?).ok();
     let tmux = context.tmux().await?;
     let proc = Proc::default();
@@ -79,7 +80,7 @@ pub async fn run(context: &Context) -> Result<Exit, CliError> {
     } else {
         let mut out = keeper_lines(keeper.as_ref(), linger);
         if let Err(error) = &store {
-            out.push_str(&said("store", BAD, &format!("{:#}", error.source)));
+            out.push_str(&said("store", BAD, error));
         }
         let saved = store.as_ref().is_ok_and(|store| store.numbers().is_ok_and(|all| !all.is_empty()));
         if saved || proven.is_some() {

@@ -189,7 +189,8 @@ impl Keeper {
         Ok(generation)
     }
 
-    /// Keeps a snapshot until it is unpinned, whatever else is cleaned up. The note is for people.
+    /// Keeps a snapshot until it is unpinned, whatever else is cleaned up. The note is for people; without
+    /// one an earlier note stays.
     ///
     /// Errors: Error.NoGeneration when there is no such snapshot or it cannot be read, Error.Refused when it
     /// could not be written.

@@ -43,16 +43,16 @@ pub struct Flaw {
     /// What is wrong.
     pub what: String,
     /// What to do.
-    pub todo: String,
+    pub hint: String,
 }
 
 impl Flaw {
-    fn at(line: usize, what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { line: Some(line), what: what.into(), todo: todo.into() }
+    fn at(line: usize, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { line: Some(line), what: what.into(), hint: hint.into() }
     }
 
-    fn whole(what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { line: None, what: what.into(), todo: todo.into() }
+    fn whole(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { line: None, what: what.into(), hint: hint.into() }
     }
 }
 
@@ -136,8 +136,8 @@ impl Shape {
             Ok(named) => Ok(Shape::Named(named, main)),
             Err(()) if text.contains(',') => Ok(Shape::Saved(text.to_owned())),
             Err(()) => {
-                let todo = "write one of tmux's layouts, such as tiled, or the text of #{window_layout}";
-                Err(Flaw::at(layout.line, format!("tmux has no layout {text:?}"), todo))
+                let hint = "write one of tmux's layouts, such as tiled, or the text of #{window_layout}";
+                Err(Flaw::at(layout.line, format!("tmux has no layout {text:?}"), hint))
             }
         }
     }

@@ -18,7 +18,7 @@ use flate2::read::MultiGzDecoder;
 use super::{Draft, DraftPane, DraftSession, DraftWindow, Flaw, PANES_MAX, PLACES_MAX, Runs, Shape, archive};
 use super::{as_text, command};
 
-const TODO: &str =
+const HINT: &str =
     "save again with tmux-resurrect (prefix Ctrl-s), or name an older file of the same directory";
 
 /// Reads a file, and the archive of pane contents that belongs to it.
@@ -69,12 +69,12 @@ impl Reading {
         match fields[0] {
             "pane" if fields.len() > 1 => {
                 self.in_pane = true;
-                let pane = Line::pane(&fields).map_err(|what| Flaw::at(at, what, TODO))?;
+                let pane = Line::pane(&fields).map_err(|what| Flaw::at(at, what, HINT))?;
                 self.add_pane(at, pane, texts)
             }
             "window" if fields.len() > 1 => {
                 self.in_pane = false;
-                self.window(&fields).map_err(|what| Flaw::at(at, what, TODO))
+                self.window(&fields).map_err(|what| Flaw::at(at, what, HINT))
             }
             "grouped_session" if fields.len() > 2 => {
                 let number = |at: usize| fields.get(at).and_then(|field| unmarked(field).parse().ok());
@@ -106,7 +106,7 @@ impl Reading {
         line: Line<'_>,
         texts: &mut BTreeMap<String, Vec<u8>>,
     ) -> Result<(), Flaw> {
-        let many = || Flaw::at(at, "more panes than tmux can show", TODO);
+        let many = || Flaw::at(at, "more panes than tmux can show", HINT);
         let place = format!("{}:{}.{}", line.session, line.window, line.index);
         let text = texts.remove(&format!("pane_contents/pane-{place}")).unwrap_or_default();
         let session = session(&mut self.draft, line.session).ok_or_else(many)?;
@@ -176,7 +176,7 @@ impl Reading {
         for (at, grouped) in std::mem::take(&mut self.groups) {
             let (_, Some(peer)) = self.named_session(&grouped.of) else {
                 let what = format!("a session grouped with {:?}, which has no panes", grouped.of);
-                return Err(Flaw::at(at, what, TODO));
+                return Err(Flaw::at(at, what, HINT));
             };
             peer.group.get_or_insert_with(|| grouped.of.clone());
             let place = |index: Option<u32>| {
@@ -189,7 +189,7 @@ impl Reading {
                 ..peer.clone()
             };
             if self.draft.sessions.len() >= PLACES_MAX {
-                return Err(Flaw::at(at, "more sessions than tmux can show", TODO));
+                return Err(Flaw::at(at, "more sessions than tmux can show", HINT));
             }
             self.draft.sessions.push(copy);
         }

@@ -13,7 +13,7 @@ use super::{
     Draft, DraftPane, DraftSession, DraftWindow, Flaw, PANES_MAX, PLACES_MAX, Runs, Shape, archive, command,
 };
 
-const TODO: &str = "name a file backup-….tar.zst; tmux-backup catalog list shows where they are";
+const HINT: &str = "name a file backup-….tar.zst; tmux-backup catalog list shows where they are";
 
 #[derive(Debug, Deserialize)]
 struct Metadata {
@@ -51,18 +51,18 @@ struct SavedPane {
 /// Reads an archive.
 pub fn parse(file: &[u8]) -> Result<Draft, Flaw> {
     let unpacked =
-        zstd::Decoder::new(file).map_err(|error| Flaw::whole(format!("not a zstd file: {error}"), TODO))?;
+        zstd::Decoder::new(file).map_err(|error| Flaw::whole(format!("not a zstd file: {error}"), HINT))?;
     let mut files = archive::files(unpacked)
-        .map_err(|why| Flaw::whole(format!("not a whole archive of tmux-backup: {why}"), TODO))?;
+        .map_err(|why| Flaw::whole(format!("not a whole archive of tmux-backup: {why}"), HINT))?;
     let version = files.get("version").map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     if version.as_deref().is_some_and(|version| !version.trim().starts_with("1.")) {
         let what = format!("its format is {:?}; 1.0 is known", version.unwrap_or_default());
         return Err(Flaw::whole(what, "look for a newer agent-keeper"));
     }
     let metadata =
-        files.get("metadata.json").ok_or_else(|| Flaw::whole("there is no metadata.json in it", TODO))?;
+        files.get("metadata.json").ok_or_else(|| Flaw::whole("there is no metadata.json in it", HINT))?;
     let metadata: Metadata = serde_json::from_slice(metadata)
-        .map_err(|error| Flaw::whole(format!("its metadata.json cannot be read: {error}"), TODO))?;
+        .map_err(|error| Flaw::whole(format!("its metadata.json cannot be read: {error}"), HINT))?;
     draft(&metadata, &mut files)
 }
 
@@ -71,7 +71,7 @@ fn draft(metadata: &Metadata, files: &mut BTreeMap<String, Vec<u8>>) -> Result<D
     let panes: HashMap<&str, &SavedPane> =
         metadata.panes.iter().map(|pane| (pane.id.as_str(), pane)).collect();
     if metadata.sessions.is_empty() || metadata.sessions.len() > PLACES_MAX {
-        return Err(Flaw::whole(format!("it holds {} sessions", metadata.sessions.len()), TODO));
+        return Err(Flaw::whole(format!("it holds {} sessions", metadata.sessions.len()), HINT));
     }
     for saved in &metadata.sessions {
         draft.sessions.push(DraftSession {
@@ -86,7 +86,7 @@ fn draft(metadata: &Metadata, files: &mut BTreeMap<String, Vec<u8>>) -> Result<D
         let at = place(saved, *met, &draft.sessions).ok_or_else(|| {
             Flaw::whole(
                 format!("the window {} is in no session that it holds: {:?}", saved.id, saved.sessions),
-                TODO,
+                HINT,
             )
         })?;
         *met += 1;
@@ -97,7 +97,7 @@ fn draft(metadata: &Metadata, files: &mut BTreeMap<String, Vec<u8>>) -> Result<D
         }
         session.windows.push(window);
         if session.windows.len() > PLACES_MAX {
-            return Err(Flaw::whole("more windows than tmux can show", TODO));
+            return Err(Flaw::whole("more windows than tmux can show", HINT));
         }
     }
     if metadata.panes.iter().any(|pane| !command::is_shell(&pane.command)) {
@@ -126,7 +126,7 @@ fn window(
     files: &BTreeMap<String, Vec<u8>>,
 ) -> Result<DraftWindow, Flaw> {
     let layout = Layout::parse(&saved.layout)
-        .map_err(|error| Flaw::whole(format!("the window {}: {error}", saved.id), TODO))?;
+        .map_err(|error| Flaw::whole(format!("the window {}: {error}", saved.id), HINT))?;
     let mut window = DraftWindow {
         key: Some(saved.id.clone()),
         index: Some(saved.index),
@@ -136,12 +136,12 @@ fn window(
     };
     let ids = layout.panes();
     if ids.len() > PANES_MAX {
-        return Err(Flaw::whole("more panes than tmux can show", TODO));
+        return Err(Flaw::whole("more panes than tmux can show", HINT));
     }
     for id in ids {
         let id = format!("%{id}");
         let pane = panes.get(id.as_str()).ok_or_else(|| {
-            Flaw::whole(format!("the window {} has a pane {id} that is not in it", saved.id), TODO)
+            Flaw::whole(format!("the window {} has a pane {id} that is not in it", saved.id), HINT)
         })?;
         if pane.is_active {
             window.active = window.panes.len();

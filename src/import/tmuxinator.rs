@@ -13,7 +13,7 @@ use super::{
     clean_name, session_name,
 };
 
-const TODO: &str = "see the README of tmuxinator for what it expects there";
+const HINT: &str = "see the README of tmuxinator for what it expects there";
 
 /// What tmuxinator runs by itself, on this machine and not in a pane.
 const HOOKS: [&str; 8] = [
@@ -34,7 +34,7 @@ pub fn parse(file: &[u8], reader: &Reader<'_>) -> Result<Draft, Flaw> {
     let root = yaml::parse(text)?;
     let mut draft = Draft::default();
     let Some(windows) = root.get("windows").or_else(|| root.get("tabs")) else {
-        return Err(Flaw::at(root.line, "there is no \"windows\" in it", TODO));
+        return Err(Flaw::at(root.line, "there is no \"windows\" in it", HINT));
     };
     let name =
         root.get("project_name").or_else(|| root.get("name")).and_then(Node::text).unwrap_or(reader.name);
@@ -54,7 +54,7 @@ pub fn parse(file: &[u8], reader: &Reader<'_>) -> Result<Draft, Flaw> {
         DraftSession { name: session_name(name), directory: Some(directory), ..DraftSession::default() };
     let items = windows.items();
     if items.is_empty() || items.len() > PLACES_MAX {
-        return Err(Flaw::at(windows.line, "\"windows\" is not a list with something in it", TODO));
+        return Err(Flaw::at(windows.line, "\"windows\" is not a list with something in it", HINT));
     }
     for node in items {
         session.windows.push(window(node, reader, &base, &before, &mut draft)?);
@@ -104,7 +104,7 @@ fn window(
     draft: &mut Draft,
 ) -> Result<DraftWindow, Flaw> {
     let Some((name, content)) = node.entries().next() else {
-        return Err(Flaw::at(node.line, "a window that is no \"name: …\"", TODO));
+        return Err(Flaw::at(node.line, "a window that is no \"name: …\"", HINT));
     };
     let directory = match content.get("root").and_then(Node::text) {
         Some(written) => reader.directory(written, base),
@@ -134,7 +134,7 @@ fn window(
         _ => one.to_vec(),
     };
     if items.is_empty() || items.len() > PANES_MAX {
-        return Err(Flaw::at(panes.line, "\"panes\" is not a list with something in it", TODO));
+        return Err(Flaw::at(panes.line, "\"panes\" is not a list with something in it", HINT));
     }
     for node in items {
         let (title, content) = match &node.value {
@@ -176,10 +176,10 @@ fn commands(node: Option<&Node>) -> Result<Vec<String>, Flaw> {
             .filter(|item| !matches!(item.value, Value::Null))
             .map(|item| match item.text() {
                 Some(text) => Ok(text.to_owned()),
-                None => Err(Flaw::at(item.line, "a command that is no text", TODO)),
+                None => Err(Flaw::at(item.line, "a command that is no text", HINT)),
             })
             .collect(),
-        Value::Map(_) => Err(Flaw::at(node.line, "a command that is no text", TODO)),
+        Value::Map(_) => Err(Flaw::at(node.line, "a command that is no text", HINT)),
     }
 }
 

@@ -14,14 +14,14 @@ use super::{
     clean_name, session_name,
 };
 
-const TODO: &str = "see https://tmuxp.git-pull.com/configuration/ for what it expects there";
+const HINT: &str = "see https://tmuxp.git-pull.com/configuration/ for what it expects there";
 
 /// Reads a file.
 pub fn parse(file: &[u8], reader: &Reader<'_>) -> Result<Draft, Flaw> {
     let root = yaml::parse(as_text(file, "tmuxp")?)?;
     let mut draft = Draft::default();
     let Some(windows) = root.get("windows") else {
-        return Err(Flaw::at(root.line, "there is no \"windows\" in it", TODO));
+        return Err(Flaw::at(root.line, "there is no \"windows\" in it", HINT));
     };
     let name = root.get("session_name").and_then(Node::text).unwrap_or(reader.name);
     for (key, node) in root.entries() {
@@ -78,7 +78,7 @@ fn start_directory(node: &Node, reader: &Reader<'_>, base: &str) -> ByteString {
 fn list<'a>(node: &'a Node, what: &str, most: usize) -> Result<&'a [std::rc::Rc<Node>], Flaw> {
     let items = node.items();
     if !matches!(node.value, Value::List(_)) || items.is_empty() {
-        return Err(Flaw::at(node.line, format!("{what:?} is not a list with something in it"), TODO));
+        return Err(Flaw::at(node.line, format!("{what:?} is not a list with something in it"), HINT));
     }
     if items.len() > most {
         return Err(Flaw::at(node.line, format!("{what:?} has {} entries", items.len()), "split the file"));
@@ -88,7 +88,7 @@ fn list<'a>(node: &'a Node, what: &str, most: usize) -> Result<&'a [std::rc::Rc<
 
 fn window(node: &Node, reader: &Reader<'_>, session: &Above, draft: &mut Draft) -> Result<DraftWindow, Flaw> {
     if !matches!(node.value, Value::Map(_)) {
-        return Err(Flaw::at(node.line, "a window that is no map", TODO));
+        return Err(Flaw::at(node.line, "a window that is no map", HINT));
     }
     let above = session.within(node, reader)?;
     leave_out_variables(node, draft);
@@ -178,7 +178,7 @@ fn commands(node: Option<&Node>) -> Result<Vec<String>, Flaw> {
             let mut lines = Vec::new();
             for item in items {
                 if matches!(item.value, Value::List(_)) {
-                    return Err(Flaw::at(item.line, "a list of commands in a list of commands", TODO));
+                    return Err(Flaw::at(item.line, "a list of commands in a list of commands", HINT));
                 }
                 lines.extend(commands(Some(item))?);
             }
@@ -190,7 +190,7 @@ fn commands(node: Option<&Node>) -> Result<Vec<String>, Flaw> {
 fn number(node: &Node, key: &str) -> Result<Option<u32>, Flaw> {
     let Some(node) = node.get(key) else { return Ok(None) };
     let parsed = node.text().and_then(|text| text.parse().ok());
-    parsed.map(Some).ok_or_else(|| Flaw::at(node.line, format!("{key:?} is no number"), TODO))
+    parsed.map(Some).ok_or_else(|| Flaw::at(node.line, format!("{key:?} is no number"), HINT))
 }
 
 fn options(node: &Node, keys: &[&str], draft: &mut Draft) -> Options {

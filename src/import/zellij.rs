@@ -19,7 +19,7 @@ use super::{
     clean_name, command, session_name,
 };
 
-const TODO: &str =
+const HINT: &str =
     "import a session that zellij saved: ~/.cache/zellij/…/session_info/NAME/session-layout.kdl";
 
 /// How deep nodes may nest. The parser of KDL calls itself for each level.
@@ -47,7 +47,7 @@ pub fn parse(file: &[u8], contents: &BTreeMap<String, Vec<u8>>, reader: &Reader<
         )
     })?;
     let Some(layout) = document.get("layout") else {
-        return Err(Flaw::whole("there is no \"layout\" in it", TODO));
+        return Err(Flaw::whole("there is no \"layout\" in it", HINT));
     };
     let mut reading = Reading { text, contents, reader, draft: Draft::default() };
     let session = reading.session(layout)?;
@@ -63,7 +63,7 @@ fn bounded(text: &str) -> Result<String, Flaw> {
     let (mut depth, mut slashdash) = (0usize, false);
     while let Some(c) = text[bounded.len()..].chars().next() {
         let rest = &text[bounded.len()..];
-        let flaw = |what| Err(Flaw::at(line_of(text, bounded.len()), what, TODO));
+        let flaw = |what| Err(Flaw::at(line_of(text, bounded.len()), what, HINT));
         if let Some(length) = comment_length(rest) {
             let Some(comment) = rest.get(..length) else { return flaw("a comment has no end") };
             bounded.extend(comment.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
@@ -138,7 +138,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn flaw(&self, node: &KdlNode, what: impl Into<String>) -> Flaw {
-        Flaw::at(line_of(self.text, node.span().offset()), what, TODO)
+        Flaw::at(line_of(self.text, node.span().offset()), what, HINT)
     }
 
     fn session(&mut self, layout: &KdlNode) -> Result<DraftSession, Flaw> {

@@ -72,7 +72,8 @@ impl From<&Path> for ByteString {
     }
 }
 
-/// Shows valid text as it is and everything a terminal would obey, and bytes that are no text, as an escape, so that a path or an argument can be printed anywhere.
+/// Shows valid text as it is and everything a terminal would obey, and bytes that are no text, as an escape, so that
+/// a path or an argument can be printed anywhere.
 impl fmt::Display for ByteString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {

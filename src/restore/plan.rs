@@ -142,7 +142,7 @@ pub fn plan(
             }
         }
     }
-    plan.note_lone_members(saved);
+    plan.note_what_is_apart(saved);
     if live.is_some_and(|live| live.panes().any(|(_, _, pane)| pane.marked)) {
         plan.leave_the_mark();
     }
@@ -311,26 +311,37 @@ impl Plan {
         self.skips.push(Skip { session: session.name.clone(), why });
     }
 
-    /// Says of a session that comes back without the others of its group that it shares nothing with them.
-    fn note_lone_members(&mut self, saved: &Snapshot) {
-        let grouped = |group: &String| {
-            let sessions = saved.server.sessions.iter();
-            sessions.filter(|session| session.group.as_ref() == Some(group)).count()
-        };
-        let planned = |steps: &[Step], group: &String| {
-            steps.iter().filter(|step| step.session.group.as_ref() == Some(group)).count()
-        };
-        let lone: Vec<Option<String>> = self
-            .steps
-            .iter()
-            .map(|step| {
-                let group = step.session.group.as_ref().filter(|_| step.target == Target::New)?;
-                (grouped(group) > 1 && planned(&self.steps, group) == 1).then(|| apart(group))
-            })
-            .collect();
-        for (step, note) in self.steps.iter_mut().zip(lone) {
-            step.note.extend(note);
+    /// Says of what was shared by sessions that do not come back together that it is shared no more.
+    fn note_what_is_apart(&mut self, saved: &Snapshot) {
+        let notes: Vec<String> = self.steps.iter().map(|step| self.apart_in(step, saved)).collect();
+        for (step, note) in self.steps.iter_mut().zip(notes) {
+            let words = [std::mem::take(&mut step.note), note];
+            step.note = words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join("; ");
         }
+    }
+
+    fn apart_in(&self, step: &Step, saved: &Snapshot) -> String {
+        if let Target::Sharing(_) = step.target {
+            return String::new();
+        }
+        // One that gets another name is no other.
+        let comes = |session: &Session| self.steps.iter().any(|step| step.session.id == session.id);
+        let left = || saved.server.sessions.iter().filter(|session| !comes(session));
+        let group = step.session.group.as_ref().filter(|_| step.target == Target::New);
+        let alone = |group: &&String| {
+            self.steps.iter().filter(|step| step.session.group.as_ref() == Some(*group)).count() == 1
+        };
+        if let Some(group) = group.filter(alone)
+            && left().any(|session| session.group.as_ref() == Some(group))
+        {
+            return apart(group);
+        }
+        let links = step.session.windows.iter().filter_map(|window| {
+            let holds = |session: &&Session| session.windows.iter().any(|other| other.id == window.id);
+            let other = left().find(holds)?;
+            Some(format!("window {} of its own, not linked to {} any more", window.index, other.name))
+        });
+        links.collect::<Vec<_>>().join("; ")
     }
 
     /// A server has one marked pane at most; marking another would take the user's mark away.

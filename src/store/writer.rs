@@ -208,7 +208,7 @@ impl Writer {
     }
 
     /// Keeps a generation until it is unpinned. The note is for people; only its first
-    /// [`pins::NOTE_BYTES_MAX`] bytes are kept.
+    /// [`pins::NOTE_BYTES_MAX`] bytes are kept, and without one an earlier note stays.
     pub fn pin(&self, generation: Generation, note: &str) -> Result<(), StoreError> {
         let _one_at_a_time = locked(&self.changing);
         self.store.load(generation)?;

@@ -12,7 +12,8 @@ use crate::support::PrivateTmux;
 
 /// What a pane runs: it prints the time each second and starts no process for that, which an emulated machine
 /// could not do a hundred times a second.
-const PRINT: &str = "while :; do echo $RANDOM $RANDOM now $EPOCHSECONDS; read -rt 1; done";
+const PROGRAM: [&str; 3] =
+    ["bash", "-c", "while :; do echo $RANDOM $RANDOM now $EPOCHSECONDS; read -rt 1; done"];
 
 /// How long the load rests between two changes.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -33,16 +34,19 @@ pub struct Load {
 pub fn build(tmux: &PrivateTmux, panes: u64) {
     for session in 0..panes / (2 * WINDOWS) {
         let name = format!("s{session}");
-        let mut words = vec!["new-session", "-d", "-s", &name, "-x", "120", "-y", "40", "bash", "-c", PRINT];
+        let mut words = vec!["new-session", "-d", "-s", &name, "-x", "120", "-y", "40"];
+        words.extend(PROGRAM);
         let target = format!("{name}:");
         for window in 0..WINDOWS {
             if window > 0 {
-                words.extend([";", "new-window", "-d", "-t", &target, "bash", "-c", PRINT]);
+                words.extend([";", "new-window", "-d", "-t", &target]);
+                words.extend(PROGRAM);
             }
         }
         tmux.run(&words);
         for window in 0..WINDOWS {
-            tmux.run(&["split-window", "-d", "-t", &format!("{name}:{window}"), "bash", "-c", PRINT]);
+            let target = format!("{name}:{window}");
+            tmux.run(&[&["split-window", "-d", "-t", &target][..], &PROGRAM].concat());
         }
         tell_time(tmux);
     }
@@ -87,32 +91,20 @@ fn step(tmux: &PrivateTmux, sessions: u64, number: u64, chance: &mut Chance) {
     let (pane, target) = (format!("{window}.0"), format!("{session}:1"));
     let (title, guest) = (format!("title {number}"), format!("guest{}", number % 20));
     let change: Vec<&str> = match chance.below(6) {
-        0 => vec![
-            "kill-window",
-            "-t",
-            &window,
-            ";",
-            "new-window",
-            "-d",
-            "-t",
-            &window,
-            "bash",
-            "-c",
-            PRINT,
-            ";",
-            "split-window",
-            "-d",
-            "-t",
-            &window,
-            "bash",
-            "-c",
-            PRINT,
-        ],
-        1 => vec!["split-window", "-d", "-t", &window, "bash", "-c", PRINT, ";", "kill-pane", "-t", &pane],
+        0 => [
+            &["kill-window", "-t", &window, ";", "new-window", "-d", "-t", &window][..],
+            &PROGRAM,
+            &[";", "split-window", "-d", "-t", &window],
+            &PROGRAM,
+        ]
+        .concat(),
+        1 => {
+            [&["split-window", "-d", "-t", &window][..], &PROGRAM, &[";", "kill-pane", "-t", &pane]].concat()
+        }
         2 => vec!["rename-window", "-t", &window, &title],
         3 => vec!["select-pane", "-t", &pane, "-T", &title],
         4 => vec!["swap-pane", "-D", "-t", &pane, ";", "resize-pane", "-t", &pane, "-D", "2"],
-        _ if number.is_multiple_of(2) => vec!["new-session", "-d", "-s", &guest, "bash", "-c", PRINT],
+        _ if number.is_multiple_of(2) => [&["new-session", "-d", "-s", &guest][..], &PROGRAM].concat(),
         _ => vec!["swap-window", "-d", "-s", &window, "-t", &target],
     };
     tmux.try_run(&change);

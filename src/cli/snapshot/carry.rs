@@ -27,7 +27,7 @@ struct ExportDocument<'a> {
 /// Writes it. A file that is there already stays as it is.
 pub fn export(context: &Context, which: Which, file: &Path) -> Result<Exit, CliError> {
     let (generation, _) = which.load(context)?;
-    let store = context.store()?;
+    let store = context.store();
     let to_stdout = file.as_os_str() == "-";
     let exported = if to_stdout {
         if io::stdout().is_terminal() {
@@ -88,7 +88,7 @@ struct ImportDocument<'a> {
 pub async fn import(context: &Context, file: &Path) -> Result<Exit, CliError> {
     let file = plain_file(file)?;
     let generation = Hand::of(context).await?.import(&file).await?;
-    let store = context.store()?;
+    let store = context.store();
     let snapshot = store.load(generation)?;
     let lost: Vec<String> = store.lost_texts(&snapshot).into_iter().map(|lost| lost.place).collect();
     let exit = if lost.is_empty() { Exit::Done } else { Exit::Partly };

@@ -36,7 +36,7 @@ struct Row {
 
 /// Lists.
 pub fn run(context: &Context) -> Result<Exit, CliError> {
-    let store = context.store()?;
+    let store = context.store();
     let entries = store.entries()?;
     let pins = store.pins()?;
     let reasons = retention_of(&entries, &pins, &Retention::default());

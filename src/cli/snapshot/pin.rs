@@ -24,7 +24,7 @@ pub async fn pin(context: &Context, which: Which, text: &str) -> Result<Exit, Cl
         return Err(CliError::usage(format!("a note has at most {NOTE_BYTES_MAX} bytes")));
     }
     let (generation, _) = which.load(context)?;
-    let changed = context.store()?.pins()?.of(generation).is_none();
+    let changed = context.store().pins()?.of(generation).is_none();
     Hand::of(context).await?.pin(generation, text).await?;
     report(context, &Document { generation, pinned: true, changed })
 }

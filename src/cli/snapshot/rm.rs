@@ -40,7 +40,7 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     }
     generations.sort_unstable();
     generations.dedup();
-    let store = context.store()?;
+    let store = context.store();
     // Asked here first: this answer has a hint.
     store.removable(&generations)?;
     let said = describe(&generations, |generation| match store.load(generation) {

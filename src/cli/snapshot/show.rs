@@ -55,7 +55,7 @@ struct Keeping {
 
 impl Keeping {
     fn of(context: &Context, generation: Generation) -> Result<Self, CliError> {
-        let store = context.store()?;
+        let store = context.store();
         let (entries, pins) = (store.entries()?, store.pins()?);
         let reasons = retention_of(&entries, &pins, &Retention::default());
         let own = reasons.into_iter().find(|(number, _)| *number == generation);

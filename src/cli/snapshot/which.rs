@@ -57,7 +57,7 @@ impl Which {
 
     /// Finds the generation and reads it.
     pub fn load(self, context: &Context) -> Result<(Generation, Snapshot), CliError> {
-        let store = context.store()?;
+        let store = context.store();
         match self {
             Which::Number(generation) => Ok((generation, store.load(generation)?)),
             Which::Latest => newest(&store, |_| true)?.ok_or_else(|| {

@@ -320,20 +320,38 @@ fn one_of_a_group_that_comes_back_alone_says_so() {
         session.group = Some("g".to_owned());
     }
     let mut live = sample::server(2, &[]);
-    let notes = |live: &Server, names: &[&str]| {
+    let notes = |saved: &Snapshot, live: &Server, names: &[&str]| {
         let sessions = names.iter().map(ToString::to_string).collect();
         let selection = Selection { sessions, by_hand: true, ..Selection::default() };
-        let plan = plan(7, &saved, Some(live), &selection).unwrap();
+        let plan = plan(7, saved, Some(live), &selection).unwrap();
         plan.steps.into_iter().map(|step| step.note).collect::<Vec<_>>()
     };
     let apart = "with windows of its own, outside the group g";
-    assert_eq!(notes(&live, &["a"]), [apart]);
-    assert_eq!(notes(&live, &["b", "c"]), [apart, ""]);
-    assert_eq!(notes(&live, &["a", "b", "c"]), ["", "", ""]);
+    assert_eq!(notes(&saved, &live, &["a"]), [apart]);
+    assert_eq!(notes(&saved, &live, &["b", "c"]), [apart, ""]);
+    assert_eq!(notes(&saved, &live, &["a", "b", "c"]), ["", "", ""]);
     live.sessions = sample::server(2, &["a"]).sessions;
-    assert_eq!(notes(&live, &["b"]), [apart], "the other one has come back alone before");
+    assert_eq!(notes(&saved, &live, &["b"]), [apart], "the other one has come back alone before");
     live.sessions[0].group = Some("g".to_owned());
-    assert_eq!(notes(&live, &["b"]), [""]);
+    let shared = saved.server.sessions[0].windows.clone();
+    saved.server.sessions[1].windows = shared;
+    assert_eq!(notes(&saved, &live, &["b"]), [""]);
+}
+
+#[test]
+fn a_window_that_comes_back_without_its_link_says_so() {
+    let mut saved = sample::snapshot(sample::server(1, &["a", "b"]));
+    let shared = saved.server.sessions[0].windows[0].clone();
+    saved.server.sessions[1].windows.push(Window { index: 7, ..shared });
+    let notes = |names: &[&str]| {
+        let sessions = names.iter().map(ToString::to_string).collect();
+        let selection = Selection { sessions, by_hand: true, ..Selection::default() };
+        let plan = plan(7, &saved, Some(&sample::server(2, &[])), &selection).unwrap();
+        plan.steps.into_iter().map(|step| step.note).collect::<Vec<_>>()
+    };
+    assert_eq!(notes(&["a"]), ["window 0 of its own, not linked to b any more"]);
+    assert_eq!(notes(&["b"]), ["window 7 of its own, not linked to a any more"]);
+    assert_eq!(notes(&["a", "b"]), ["", ""]);
 }
 
 #[test]
