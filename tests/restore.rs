@@ -251,6 +251,21 @@ fn a_group_may_be_called_otherwise_than_its_first_session() {
 }
 
 #[test]
+fn a_session_has_its_own_name_when_the_keeper_dies_while_another_joins_its_group() {
+    let lab = Lab::new();
+    lab.raw.start(&[&["-s", "a"], &SLEEP[..]].concat());
+    lab.raw.run(&["new-session", "-d", "-t", "$0", "-s", "second"]);
+    lab.raw.run(&["rename-session", "-t", "$0", "c"]);
+    let saved = seen(&lab);
+    assert!(saved.sessions.iter().all(|session| session.group.as_deref() == Some("a")));
+    lab.raw.kill_server_hard();
+    lab.found();
+    let dies = "[ -e \"$0.died\" ] && exit 1\ncase \"$*\" in *new-session*second*) : >\"$0.died\";; esac";
+    execute_with(&lab, &tmux_that(&lab, dies), &planned(&lab, &saved));
+    assert_eq!(lab.raw.run(&["list-sessions", "-F", "#{session_name} #{session_group}"]), "c a\nsecond a");
+}
+
+#[test]
 fn the_marked_pane_is_marked_again_in_a_session_that_lives() {
     let lab = Lab::new();
     let mut saved = lost(&lab, "web");

@@ -252,10 +252,12 @@ impl Run<'_> {
         command: Command,
         session: &Session,
     ) -> Result<[String; N], StepError> {
+        self.make_and(&Self::marked(command, session), session.directory.as_path()).await
+    }
+
+    fn marked(making: Command, session: &Session) -> Vec<Command> {
         let mark = |target| Command::new("set-option").flag("-t", target).arg(MARK).arg("1");
-        let mark = exact_target(&session.name).map(mark);
-        let commands: Vec<Command> = [command].into_iter().chain(mark).collect();
-        self.make_and(&commands, session.directory.as_path()).await
+        [making].into_iter().chain(exact_target(&session.name).map(mark)).collect()
     }
 
     /// What was printed counts, also if a command behind it failed.
@@ -327,14 +329,23 @@ impl Run<'_> {
         // Only one of ours is renamed for that moment: nobody has seen it yet.
         let ours = self.made_sessions.contains(&peer_id);
         let group = session.group.as_deref().filter(|group| ours && *group != peer);
-        let borrowed = match group {
-            Some(group) => self.run(&[self.renaming(peer_id, group)]).await.is_ok(),
-            None => false,
+        let making = Self::marked(command, session);
+        let directory = session.directory.as_path();
+        let made = match group {
+            Some(group) => {
+                // In one breath: whatever happens to us, it has its own name again.
+                let own = self.renaming(peer_id, peer);
+                let all = [vec![self.renaming(peer_id, group)], making.clone(), vec![own.clone()]].concat();
+                let made = self.make_and(&all, directory).await;
+                // What fails ends the rest; to be called as it is called already changes nothing.
+                self.try_all("name of the first of the group", vec![own]).await;
+                match made {
+                    Err(_) => self.make_and(&making, directory).await,
+                    made => made,
+                }
+            }
+            None => self.make_and(&making, directory).await,
         };
-        let made = self.make_session(command, session).await;
-        if borrowed {
-            self.try_all("name of the first of the group", vec![self.renaming(peer_id, peer)]).await;
-        }
         let [id] = made?;
         let id = parse(&id)?;
         self.prepare_session(id, session).await;
