@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Keeper, session_names, text};
+use support::{Keeper, session_names, text, until};
 
 /// Runs keeperctl, which must end with this status and say all of this, and returns what it says.
 #[track_caller]
@@ -64,6 +64,8 @@ fn with_something_closed() -> (Keeper, String, String) {
     keeper.saved("what was closed", |snapshot| {
         session_names(snapshot) == ["web"] && snapshot.to_string().contains("\"other\"")
     });
+    // What changes from now on is no shell that starts.
+    until("prompts", || tmux.panes("#{pane_id}").iter().all(|pane| !tmux.text_of(pane).trim().is_empty()));
     let taken_at = all["snapshot"]["taken_at"].as_str().unwrap().to_owned();
     (keeper, all["generation"].to_string(), taken_at)
 }

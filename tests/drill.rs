@@ -159,6 +159,8 @@ fn the_keeper_drills_by_itself_when_the_last_proof_is_old() {
     keeper.start_watching();
     keeper.tmux.run(&["new-session", "-d", "-s", "other"]);
     until("both sessions", || keeper.tmux.sessions() == ["other", "web"]);
+    // Until a new pane has become its shell it is tmux itself, and its window is named so.
+    keeper.tmux.run(&["set-option", "-gw", "automatic-rename", "off"]);
     let before = dump(&keeper);
     let proven = eventually("a drill that nobody asked for", || {
         let proven = keeper.ctl_json(&["status"])["proven"].clone();

@@ -52,6 +52,8 @@ struct Row {
 
 /// Holds a drill.
 pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
+    // Before there is a directory or a server that would be left.
+    let interrupted = interrupted();
     let login = context.login();
     let program = context.program()?;
     let tmux = context.usable_tmux().await?;
@@ -60,8 +62,7 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     let number = generation.unwrap_or(0);
     // What is remembered is whether a restore works, and so what it would start from.
     let start = store.store.newest_restorable()?.good.map(|(start, _)| start);
-    let drill =
-        master.hold(number, &snapshot, &store.store, interrupted()).await.map_err(CliError::failed)?;
+    let drill = master.hold(number, &snapshot, &store.store, interrupted).await.map_err(CliError::failed)?;
     // Without a session nothing is proven.
     if let Some(generation) = generation.filter(|_| generation == start && drill.comparison.fields > 0) {
         let proof = Proof::of(generation, &snapshot, &drill, By::Hand);
@@ -72,12 +73,14 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
     report(context, generation, &snapshot, drill)
 }
 
-/// Returns when somebody wants us to end: the throw-away server has to end first.
-async fn interrupted() {
+/// Listens from now on, and returns when somebody wants us to end: the throw-away server has to end first.
+fn interrupted() -> impl Future<Output = ()> {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let signals = kinds.into_iter().filter_map(|kind| signal(kind).ok());
-    let each = signals.map(|mut signal| Box::pin(async move { signal.recv().await }));
-    future::select_all(each).await;
+    let each: Vec<_> = signals.map(|mut signal| Box::pin(async move { signal.recv().await })).collect();
+    async move {
+        future::select_all(each).await;
+    }
 }
 
 /// A store, and the directory that it lives in if that is ours to remove.
