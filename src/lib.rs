@@ -51,6 +51,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dbus;
+pub mod diagnosis;
 pub mod doctor;
 pub mod drill;
 pub mod environment;

@@ -3,7 +3,9 @@
 //! Nothing here does I/O, reads a clock or knows how a value was obtained.
 
 mod bytes;
+pub mod evidence;
 mod ids;
+pub mod incident;
 #[cfg(test)]
 pub(crate) mod sample;
 mod server;
