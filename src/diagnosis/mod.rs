@@ -4,6 +4,8 @@
 //! |---|---|
 //! | the table: which facts together show which cause, and how surely | [`rules`] |
 //! | a verdict in words | [`explain`] |
+//! | what a server has lost between two looks | [`losses`] |
+//! | which of the facts that were seen are about a death | [`relevance`] |
 //!
 //! A rule asks for facts that are there and never for facts that are missing, so more evidence never makes a verdict
 //! less sure, and less never makes it surer. That somebody looked and found nothing is a fact as well.
@@ -12,6 +14,8 @@ use crate::model::evidence::Evidence;
 use crate::model::incident::{Cause, Confidence, Finding, Subject, Verdict};
 
 pub mod explain;
+pub mod losses;
+pub mod relevance;
 pub mod rules;
 
 use rules::{RULES, Rule, Way};
