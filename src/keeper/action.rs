@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::model::incident::Incident;
 use crate::model::{Aside, Closed, Generation, PaneId, Reason, Server, ServerId, Snapshot};
 use crate::restore::plan::Plan;
 use crate::tmux::observe::OutputMark;
 
 use super::event::{Answer, Token};
-use super::state::Summary;
+use super::state::{Death, Summary};
 
 /// Something to do.
 #[must_use]
@@ -22,6 +23,10 @@ pub enum Action {
     AwaitEnd(ServerId),
     /// Find out whether everything is going down; ends in `GoingDown`.
     AskGoingDown,
+    /// Look into deaths; ends in `Inquired`.
+    Inquire(Vec<Death>),
+    /// Write deaths down, and let everybody know.
+    Record(Vec<Incident>),
     /// Start a server; ends in `Founded`.
     Found,
     /// Save a state; ends in `Saved`.

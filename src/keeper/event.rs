@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::model::evidence::{Evidence, Gap, Sighting};
 use crate::model::{Generation, PaneId, Scrollback, ServerId, Snapshot};
 use crate::restore::execute::Report;
 use crate::restore::plan::{Selection, SelectionError};
 use crate::tmux::observe::{Observation, OutputMark};
+
+use super::state::Death;
 
 /// Names a question of somebody else's that waits for an answer.
 pub type Token = u64;
@@ -30,6 +35,12 @@ pub enum Event {
     },
     /// logind says that the shutdown was called off.
     ShutdownCancelled,
+    /// Somebody who watches has seen something.
+    Sighted(Sighting),
+    /// What else is known of deaths; the answer to `Inquire`.
+    Inquired(Vec<Inquiry>),
+    /// Deaths are written down; in words, why not.
+    Recorded(Result<(), String>),
     /// A server was started, or not; in words, why not.
     Founded(Result<(), String>),
     /// A save is finished; in words, why it failed.
@@ -44,6 +55,19 @@ pub enum Event {
     Asked(Token, Asked),
     /// The service manager, or a person, wants us to end.
     Terminate,
+}
+
+/// What was found out about a death.
+#[derive(Debug, Clone)]
+pub struct Inquiry {
+    /// The death.
+    pub death: Death,
+    /// When it was noticed.
+    pub noticed: Timestamp,
+    /// What was found.
+    pub evidence: Vec<Evidence>,
+    /// What could not be looked at.
+    pub gaps: Vec<Gap>,
 }
 
 /// What a look at the socket found.

@@ -20,6 +20,7 @@ mod buffers;
 mod changes;
 mod drill;
 mod event;
+mod inquire;
 mod perform;
 mod recorder;
 mod room;
@@ -28,7 +29,7 @@ mod state;
 mod worker;
 
 pub use action::{Action, Capture, SaveJob};
-pub use event::{Answer, Asked, Ending, Event, Look, Proven, Saved, Text, Token};
+pub use event::{Answer, Asked, Ending, Event, Inquiry, Look, Proven, Saved, Text, Token};
 pub use recorder::{Bounds, Recorder};
 pub use run::{Startup, StartupError, run};
-pub use state::{Policy, State, Summary};
+pub use state::{Death, Policy, State, Summary};

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinError;
@@ -13,9 +14,10 @@ use crate::model::describe_counts;
 
 use super::action::Action;
 use super::event::{Answer, Asked, Event, Token};
+use super::inquire::GoingDown;
 use super::run::Startup;
 use super::state::Summary;
-use super::worker::{Worker, is_going_down};
+use super::worker::Worker;
 
 /// What became of a task. One that has panicked has no event, and the state would wait for it for ever.
 pub(super) type Outcome = Result<Event, JoinError>;
@@ -26,6 +28,8 @@ pub(super) struct Performer {
     events: mpsc::Sender<Outcome>,
     summary: watch::Sender<Summary>,
     shutdown: Option<ShutdownWatch>,
+    /// When the state's clock was 0.
+    started: Instant,
     waiting: HashMap<Token, oneshot::Sender<Answer>>,
     next_token: Token,
 }
@@ -36,9 +40,10 @@ impl Performer {
         events: mpsc::Sender<Outcome>,
         summary: watch::Sender<Summary>,
         shutdown: Option<ShutdownWatch>,
+        started: Instant,
     ) -> Self {
-        let worker = Worker::new(startup);
-        Self { worker: Arc::new(worker), events, summary, shutdown, waiting: HashMap::new(), next_token: 0 }
+        let worker = Arc::new(Worker::new(startup));
+        Self { worker, events, summary, shutdown, started, waiting: HashMap::new(), next_token: 0 }
     }
 
     pub(super) fn asked(&mut self, request: Request) -> Event {
@@ -77,7 +82,14 @@ impl Performer {
                 let ending = worker.await_end(&id).await;
                 Event::ServerEnded(id, ending)
             }),
-            Action::AskGoingDown => self.task(async { Event::GoingDown(is_going_down().await) }),
+            Action::AskGoingDown => self.task(async { Event::GoingDown(GoingDown::ask().await.is_so()) }),
+            Action::Inquire(deaths) => {
+                let started = self.started;
+                self.task(async move { Event::Inquired(worker.inquire(started, deaths).await) });
+            }
+            Action::Record(incidents) => {
+                self.task(async move { Event::Recorded(worker.record(incidents).await) });
+            }
             Action::Found => self.task(async move { Event::Founded(worker.found().await) }),
             Action::Save(job) => self.task(async move { Event::Saved(worker.save(job).await) }),
             Action::Restore(plan) => self.task(async move {

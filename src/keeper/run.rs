@@ -101,8 +101,8 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
     let mut ticks = tokio::time::interval(startup.settings.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watchdog = Watchdog::start();
-    let mut performer = Performer::new(startup, events, summary, shutdown_watch);
     let started = Instant::now();
+    let mut performer = Performer::new(startup, events, summary, shutdown_watch, started);
     notify(&[sd_notify::NotifyState::Ready]);
 
     loop {

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{Uid, User};
+use nix::unistd::Uid;
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use crate::cause::in_words;
 use crate::config::Settings;
 use crate::environment::Login;
-use crate::logind::Logind;
 use crate::model::{ObjectId, PaneStart, ServerId, Snapshot, StartMode};
 use crate::proc::Proc;
 use crate::restore::execute::{Executor, Outcome, Report};
@@ -34,11 +33,9 @@ use crate::tmux::{Tmux, TmuxError};
 use super::action::SaveJob;
 use super::buffers::Buffers;
 use super::event::{Ending, Look, Saved, Text};
+use super::inquire::is_killed_at_logout;
 use super::recorder::{Bounds, Recorder};
 use super::run::Startup;
-
-/// How long the managers may take to say whether they are stopping.
-const GOING_DOWN_MAX: Duration = Duration::from_secs(3);
 
 /// How long a server may take to be gone after it has said goodbye.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
@@ -146,7 +143,12 @@ impl Worker {
                 }
             };
             if self.gone_within(id, GOODBYE_MAX).await {
-                let closed = orderly && !was_killed_at_logout(place.ok()).await;
+                let login = place.ok().and_then(|place| place.login().map(str::to_owned));
+                let killed = match login {
+                    Some(session) if orderly => is_killed_at_logout(&session).await,
+                    _ => false,
+                };
+                let closed = orderly && !killed;
                 return if closed { Ending::Orderly } else { Ending::Lost };
             }
             // The client ended and the server lives: somebody signalled the channel or killed the client.
@@ -394,36 +396,4 @@ fn waits_on(argv: &[crate::model::ByteString], socket: &std::path::Path) -> Opti
     let ours = dash_s.as_bytes() == b"-S" && path.as_path() == socket && command.as_bytes() == b"wait-for";
     let channel = channel.to_string();
     (ours && channel.starts_with(CHANNEL_PREFIX)).then_some(channel)
-}
-/// Returns whether a server ended because its user logged out. logind says goodbye with SIGTERM, and a server
-/// takes that for `kill-server`.
-async fn was_killed_at_logout(place: Option<Placement>) -> bool {
-    let session = match &place {
-        Some(Placement::LogindSession(scope)) => {
-            scope.trim_start_matches("session-").trim_end_matches(".scope")
-        }
-        _ => return false,
-    };
-    let ask = async {
-        let user = User::from_uid(Uid::effective()).ok()??;
-        let bus = zbus::Connection::system().await.ok()?;
-        Logind::connect(&bus).await.ok()?.has_killed_session(session, &user.name).await.ok()
-    };
-    timeout(GOING_DOWN_MAX, ask).await.ok().flatten().unwrap_or(false)
-}
-
-/// Returns whether the user's manager or the machine is on its way down. Where nobody can be asked nothing
-/// is known of a shutdown.
-pub(super) async fn is_going_down() -> bool {
-    let manager = async {
-        let bus = crate::systemd::user_bus().await.ok()?;
-        Manager::connect(&bus).await.ok()?.is_stopping().await.ok()
-    };
-    let machine = async {
-        let bus = zbus::Connection::system().await.ok()?;
-        Logind::connect(&bus).await.ok()?.is_shutting_down().await.ok()
-    };
-    let both = async { tokio::join!(manager, machine) };
-    let (manager, machine) = timeout(GOING_DOWN_MAX, both).await.unwrap_or_default();
-    manager.unwrap_or(false) || machine.unwrap_or(false)
 }

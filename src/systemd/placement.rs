@@ -31,6 +31,14 @@ impl Placement {
         }
     }
 
+    /// Returns the name of the logind session that it is in, if it is in one.
+    pub fn login(&self) -> Option<&str> {
+        match self {
+            Placement::LogindSession(scope) => scope.strip_prefix("session-")?.strip_suffix(".scope"),
+            Placement::UserUnit(_) | Placement::SystemUnit(_) | Placement::None => None,
+        }
+    }
+
     /// Returns the unit's name, if there is one.
     pub fn unit(&self) -> Option<&str> {
         match self {

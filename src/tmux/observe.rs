@@ -30,6 +30,8 @@ pub struct Observation {
     pub vitals: HashMap<PaneId, Vitals>,
     /// How many clients are attached to each session.
     pub attached: HashMap<SessionId, u32>,
+    /// The control groups of the server and of the panes' own processes, by process id.
+    pub cgroups: HashMap<u32, String>,
 }
 
 /// Signs of life of a pane.
@@ -177,8 +179,11 @@ impl Builder<'_> {
             globals: self.details.globals.clone(),
             buffers: Vec::new(),
         };
-        let vitals = panes.into_iter().map(|(id, (_, vitals))| (id, vitals)).collect();
-        Observation { server, vitals, attached }
+        let vitals: HashMap<PaneId, Vitals> =
+            panes.into_iter().map(|(id, (_, vitals))| (id, vitals)).collect();
+        let pids = vitals.values().map(|vitals| vitals.pid).filter(|pid| *pid != 0).chain([self.pid]);
+        let cgroups = pids.filter_map(|pid| Some((pid, self.programs.proc.cgroup(pid).ok()?))).collect();
+        Observation { server, vitals, attached, cgroups }
     }
 
     fn empty_session(&self, row: &SessionRow) -> Session {

@@ -18,6 +18,7 @@ impl State {
             Phase::Frozen(_) | Phase::Founding => return Vec::new(),
             Phase::Seeking | Phase::Restoring | Phase::Watching | Phase::Ended(_) => {}
         }
+        self.note_server_end(now, ending);
         match ending {
             Ending::Orderly => {
                 self.phase = Phase::Ended(now);

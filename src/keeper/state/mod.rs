@@ -11,6 +11,7 @@ use crate::tmux::observe::Observation;
 use super::action::Action;
 use super::event::{Event, Look, Token};
 
+mod deaths;
 mod drill;
 mod end;
 mod founding;
@@ -22,6 +23,8 @@ mod shutdown;
 mod summary;
 mod texts;
 
+pub use deaths::Death;
+use deaths::Deaths;
 use drill::Drills;
 use guard::Guard;
 use request::Wish;
@@ -138,8 +141,10 @@ pub struct State {
     /// Whether what is gone at the last look is gone because the user closed it.
     trust_last_look: bool,
     drills: Drills,
+    deaths: Deaths,
     problem: Option<String>,
     save_problem: Option<String>,
+    record_problem: Option<String>,
     restore_problem: Option<String>,
     published: Summary,
 }
@@ -175,8 +180,10 @@ impl State {
             restoring_for: None,
             trust_last_look: false,
             drills: Drills::default(),
+            deaths: Deaths::default(),
             problem: None,
             save_problem: None,
+            record_problem: None,
             restore_problem: None,
             published: Summary::default(),
         }
@@ -191,6 +198,15 @@ impl State {
             Event::GoingDown(answer) => self.going_down(now, answer),
             Event::ShutdownBegins { held } => self.shutdown_begins(now, held),
             Event::ShutdownCancelled => self.thaw(),
+            Event::Sighted(sighting) => {
+                self.deaths.sighted(sighting);
+                Vec::new()
+            }
+            Event::Inquired(inquiries) => self.inquired(inquiries),
+            Event::Recorded(result) => {
+                self.record_problem = result.err().map(|why| format!("deaths cannot be written down: {why}"));
+                Vec::new()
+            }
             Event::Founded(result) => self.founded(result),
             Event::Saved(result) => self.saved(now, result),
             Event::Restored(generation, report) => self.restored(now, generation, report),
@@ -216,6 +232,12 @@ impl State {
     // ── time ──
 
     fn tick(&mut self, now: Duration) -> Vec<Action> {
+        let mut actions = self.inquire(now);
+        actions.extend(self.tick_phase(now));
+        actions
+    }
+
+    fn tick_phase(&mut self, now: Duration) -> Vec<Action> {
         match self.phase {
             Phase::Seeking | Phase::Watching => [self.consider_drill(now), self.look()].concat(),
             Phase::Ended(since) if now >= since + SETTLE && self.saving.is_none() => self.ask(Doubt::Ended),
@@ -273,12 +295,15 @@ impl State {
         self.problem = None;
         self.vanished_since = None;
         let mut actions = Vec::new();
-        let known = self.live.as_ref().is_some_and(|live| live.server.id == id);
-        if !known {
-            self.texts.clear();
-            self.shrunk_since = None;
-            self.adopt_saved_texts(&observation);
-            actions.push(Action::AwaitEnd(id.clone()));
+        match self.live.clone().filter(|live| live.server.id == id) {
+            Some(before) => self.note_losses(now, &before, &observation),
+            None => {
+                self.note_losses_unseen(now, &observation);
+                self.texts.clear();
+                self.shrunk_since = None;
+                self.adopt_saved_texts(&observation);
+                actions.push(Action::AwaitEnd(id.clone()));
+            }
         }
         self.live = Some(observation);
         actions.extend(match self.phase {

@@ -13,6 +13,7 @@ use super::{Phase, State};
 impl State {
     /// Decides what a server that was not known yet lacks.
     pub(super) fn reconcile(&mut self, now: Duration, id: ServerId) -> Vec<Action> {
+        self.note_server_gone(now, &id);
         self.reconciled = Some(id);
         self.guard_predecessor(now);
         let live = self.live.as_ref().map(|live| &live.server);

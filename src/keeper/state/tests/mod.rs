@@ -11,6 +11,7 @@ use crate::restore::execute::{Outcome, Report};
 use crate::restore::plan::Selection;
 use crate::tmux::observe::{OutputMark, Vitals};
 
+mod deaths;
 mod drills;
 mod guard;
 mod stories;
@@ -29,7 +30,7 @@ fn observation(server: Server, printed: u64) -> Arc<Observation> {
     let output = OutputMark { history: printed, cursor: (0, 0), activity: 0 };
     let vitals = Vitals { pid: 0, dead: false, alternate: false, waiting: false, keep_text: true, output };
     let vitals = server.panes().map(|(_, _, pane)| (pane.id, vitals)).collect();
-    Arc::new(Observation { server, vitals, attached: HashMap::new() })
+    Arc::new(Observation { server, vitals, attached: HashMap::new(), cgroups: HashMap::new() })
 }
 
 /// Returns the actions but for what is only published, as a person would tell them.
@@ -53,7 +54,8 @@ fn told(actions: &[Action]) -> String {
             Action::Reply(token, Answer::Restored(..)) => format!("tell {token} restored"),
             Action::Reply(token, Answer::Unknown(_)) => format!("tell {token} unknown"),
             Action::Reply(token, Answer::Refused(_)) => format!("refuse {token}"),
-            Action::Publish(_) => return None,
+            // Deaths have tests of their own.
+            Action::Publish(_) | Action::Inquire(_) | Action::Record(_) => return None,
             Action::HoldShutdown => "hold".to_owned(),
             Action::ReleaseShutdown => "release".to_owned(),
             Action::Exit => "exit".to_owned(),

@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use crate::keeper::event::Inquiry;
+use crate::model::incident::{Incident, SubjectKind};
 use crate::restore::plan::Plan;
+use jiff::Timestamp;
 
 /// The most foundings in any window of [`FOUNDINGS_WITHIN`], written down once more on purpose.
 const FOUNDINGS_MAX: usize = 5;
@@ -69,6 +72,7 @@ enum Task {
     Restore(Plan),
     ReviewDrills,
     Drill,
+    Inquire(Vec<Death>),
 }
 
 impl Task {
@@ -119,6 +123,15 @@ struct World {
     /// What was restored without being asked for.
     unasked: Vec<String>,
     asked_to_restore: bool,
+    /// The panes and servers whose deaths this keeper has written down.
+    recorded: BTreeSet<(u32, Option<PaneId>)>,
+}
+
+/// Returns what is found out about deaths where nobody knows anything.
+fn found_out(deaths: Vec<Death>) -> Event {
+    let nothing =
+        |death| Inquiry { death, noticed: Timestamp::UNIX_EPOCH, evidence: Vec::new(), gaps: Vec::new() };
+    Event::Inquired(deaths.into_iter().map(nothing).collect())
 }
 
 impl World {
@@ -145,6 +158,7 @@ impl World {
             next_token: 0,
             unanswered: BTreeSet::new(),
             unasked: Vec::new(),
+            recorded: BTreeSet::new(),
             asked_to_restore: false,
         }
     }
@@ -246,6 +260,7 @@ impl World {
 
     fn restart(&mut self) {
         self.tasks.clear();
+        self.recorded.clear();
         self.unanswered.clear();
         self.known = Known::Nothing;
         self.foundings.clear();
@@ -298,6 +313,7 @@ impl World {
             Task::Restore(plan) => self.restore(&plan, plan.steps.len()),
             Task::ReviewDrills => Event::Reviewed(proven(365 * 24, None)),
             Task::Drill => Event::Drilled(proven(0, None)),
+            Task::Inquire(deaths) => found_out(deaths),
         };
         self.tell(event);
     }
@@ -329,7 +345,7 @@ impl World {
             Task::Restore(plan) => self.restore(&plan, plan.steps.len() / 2),
             Task::ReviewDrills => Event::Reviewed(Proven::default()),
             Task::Drill => Event::Drilled(proven(0, Some(why))),
-            Task::AwaitEnd(_) | Task::AskGoingDown(_) => {
+            Task::AwaitEnd(_) | Task::AskGoingDown(_) | Task::Inquire(_) => {
                 self.tasks.push(task);
                 return;
             }
@@ -445,6 +461,8 @@ impl World {
                 }
                 Task::Restore(plan)
             }
+            Action::Inquire(deaths) => Task::Inquire(deaths),
+            Action::Record(incidents) => return self.check_record(&incidents),
             Action::ReviewDrills => Task::ReviewDrills,
             Action::Drill => {
                 assert_eq!(self.known, Known::Nothing, "a drill at the end");
@@ -473,6 +491,20 @@ impl World {
         };
         assert!(!self.tasks.iter().any(|other| other.is_like(&task)), "twice at once: {task:?}");
         self.tasks.push(task);
+    }
+
+    /// A pane dies once, and with its server at the latest.
+    fn check_record(&mut self, incidents: &[Incident]) {
+        for incident in incidents {
+            let server = incident.subject.server.pid;
+            for pane in incident.subject.panes.iter().filter(|_| incident.subject.kind != SubjectKind::Server)
+            {
+                assert!(self.recorded.insert((server, Some(pane.id))), "{pane:?} of {server} died twice");
+            }
+            if incident.subject.kind == SubjectKind::Server {
+                assert!(self.recorded.insert((server, None)), "server {server} died twice");
+            }
+        }
     }
 
     fn check_founding(&mut self) {

@@ -1,0 +1,151 @@
+//! What is written down of deaths: each once, with its cause.
+
+use super::stories::{Line, lost, nothing, orderly, saved, sees, snapshot};
+use super::*;
+
+use jiff::Timestamp;
+
+use crate::keeper::event::Inquiry;
+use crate::model::evidence::{About, Fact, Sighting};
+use crate::model::incident::Incident;
+
+/// A keeper of which only the deaths are told. Whatever it asks for is answered at once, that nothing else is known.
+struct Listener {
+    state: State,
+    told: Vec<String>,
+    /// What is found out about every death.
+    found: Vec<Fact>,
+}
+
+impl Listener {
+    fn new(head: Option<Snapshot>) -> Self {
+        let state = State::new(POLICY, head.map(|head| (1, Arc::new(head))));
+        Self { state, told: Vec::new(), found: Vec::new() }
+    }
+
+    fn tell(&mut self, secs: u64, event: Event) {
+        for action in self.state.step(Duration::from_secs(secs), event) {
+            match action {
+                Action::Inquire(deaths) => {
+                    let found = |death: Death| Inquiry {
+                        noticed: at(death.noticed.as_secs()),
+                        death,
+                        evidence: self.found.iter().cloned().map(Fact::undated).collect(),
+                        gaps: Vec::new(),
+                    };
+                    let inquiries = deaths.into_iter().map(found).collect();
+                    self.tell(secs, Event::Inquired(inquiries));
+                }
+                Action::Record(incidents) => self.told.extend(incidents.iter().map(in_words)),
+                Action::AskGoingDown => self.tell(secs, Event::GoingDown(false)),
+                _ => {}
+            }
+        }
+    }
+
+    fn deaths(mut self, lines: Vec<Line>) -> Vec<String> {
+        let last = lines.last().map_or(0, |(secs, ..)| *secs);
+        lines.into_iter().for_each(|(secs, event, _)| self.tell(secs, event));
+        self.tell(last + 10, Event::Tick);
+        self.told
+    }
+}
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_second(i64::try_from(secs).unwrap()).unwrap()
+}
+
+fn in_words(incident: &Incident) -> String {
+    let finding = &incident.verdict.finding;
+    format!(
+        "{:?} {} of {}: {}, {}",
+        incident.subject.kind,
+        incident.subject.place,
+        incident.subject.server.pid,
+        finding.cause,
+        finding.confidence.word()
+    )
+}
+
+fn watching(names: &[&str]) -> Vec<Line> {
+    vec![(0, Event::Tick, ""), (0, sees(1, names), ""), (0, saved(2, snapshot(1, names)), "")]
+}
+
+fn deaths(head: Option<Snapshot>, found: &[Fact], lines: Vec<Line>) -> Vec<String> {
+    Listener { found: found.to_vec(), ..Listener::new(head) }.deaths(lines)
+}
+
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn what_is_gone_at_the_next_look_has_died_and_is_told_once() {
+    let looks = vec![(1, sees(1, &["a", "b"]), ""), (2, sees(1, &["a"]), ""), (3, sees(1, &["a"]), "")];
+    assert_eq!(
+        deaths(None, &[], [watching(&["a", "b"]), looks].concat()),
+        ["Session b of 1: closed-by-user, possible"]
+    );
+}
+
+#[test]
+fn a_session_that_comes_back_has_not_died_twice() {
+    let looks = vec![
+        (1, sees(1, &["a"]), ""),
+        (2, sees(1, &["a"]), ""),
+        (5, Event::Tick, ""),
+        (6, sees(1, &["a", "b"]), ""),
+        (7, sees(1, &["a", "b"]), ""),
+    ];
+    assert_eq!(deaths(None, &[], [watching(&["a", "b"]), looks].concat()).len(), 1);
+}
+
+#[test]
+fn a_server_takes_what_died_with_it_into_its_own_death() {
+    let end = vec![(1, sees(1, &["a"]), ""), (2, lost(1), ""), (2, nothing(), "")];
+    assert_eq!(
+        deaths(None, &[], [watching(&["a", "b"]), end].concat()),
+        ["Server /tmp/tmux-1000/default of 1: server-killed, possible"]
+    );
+    let end = vec![(1, orderly(1), ""), (1, nothing(), "")];
+    assert_eq!(
+        deaths(None, &[Fact::NothingStopping], [watching(&["a"]), end].concat()),
+        ["Server /tmp/tmux-1000/default of 1: closed-by-user, certain"]
+    );
+}
+
+#[test]
+fn a_server_that_nobody_saw_end_is_told_when_there_is_another() {
+    let begin = || vec![(0, Event::Tick, ""), (0, sees(2, &[]), "")];
+    let found = [Fact::ManagerRestarted];
+    assert_eq!(
+        deaths(Some(snapshot(1, &["a"])), &found, begin()),
+        ["Server /tmp/tmux-1000/default of 1: manager-stopped, certain"]
+    );
+    let closed = Snapshot { closed: Some(Closed::Server), ..snapshot(1, &[]) };
+    assert_eq!(deaths(Some(closed), &found, begin()), NOTHING);
+    // It was seen to end, and its death is told once.
+    let end =
+        vec![(1, lost(1), ""), (1, nothing(), ""), (2, Event::Founded(Ok(())), ""), (2, sees(2, &[]), "")];
+    assert_eq!(deaths(None, &[], [watching(&["a"]), end].concat()).len(), 1);
+}
+
+#[test]
+fn what_was_gone_when_the_keeper_came_back_is_told() {
+    let begin = vec![(0, Event::Tick, ""), (0, sees(1, &["a"]), "")];
+    assert_eq!(
+        deaths(Some(snapshot(1, &["a", "b"])), &[], begin),
+        ["Session b of 1: closed-by-user, possible"]
+    );
+}
+
+#[test]
+fn what_watchers_tell_decides_though_it_comes_after_the_look() {
+    let mut listener = Listener::new(None);
+    for (secs, event, _) in watching(&["a", "b"]) {
+        listener.tell(secs, event);
+    }
+    listener.tell(1, sees(1, &["a"]));
+    let oom = Fact::OomdKill { unit: "app.slice".into(), reason: "memory-pressure".into() };
+    listener.tell(2, Event::Sighted(Sighting { at: at(1), about: About::Machine, fact: oom }));
+    listener.tell(3, Event::Tick);
+    assert_eq!(listener.told, ["Session b of 1: oomd-kill, certain"]);
+}
