@@ -125,9 +125,8 @@ impl State {
 
     /// Notes that the server that was saved last has gone before anybody looked, now that there is another one.
     pub(super) fn note_server_gone(&mut self, now: Duration, living: &ServerId) {
-        let another = |saved: &ServerId| saved != living;
-        let gone =
-            self.latest.clone().filter(|(_, saved)| saved.closed.is_none() && another(&saved.server.id));
+        let gone = self.latest.clone();
+        let gone = gone.filter(|(_, saved)| saved.closed.is_none() && saved.server.id != *living);
         let Some((generation, saved)) = gone else { return };
         let before = &saved.server.id.boot;
         let mut facts = vec![Fact::GoneUnseen];
