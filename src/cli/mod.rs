@@ -26,6 +26,7 @@ mod snapshot;
 mod status;
 mod tree;
 mod uninstall;
+mod why;
 
 pub use adopt::adopt;
 pub use error::{CliError, Exit};
@@ -64,6 +65,8 @@ enum Command {
     Restore(restore::Arguments),
     /// Prove a restore on a throw-away server
     Drill(drill::Arguments),
+    /// Say why something died
+    Why(why::Arguments),
     /// Take over what another tool has saved, as a snapshot
     Import(import::Arguments),
     /// Print shell completions
@@ -188,6 +191,7 @@ async fn run(arguments: Arguments) -> Result<Exit, CliError> {
         Command::Snapshot(command) => snapshot::run(&context, command).await,
         Command::Restore(arguments) => restore::run(&context, &arguments).await,
         Command::Drill(arguments) => drill::run(&context, &arguments).await,
+        Command::Why(arguments) => why::run(&context, &arguments),
         Command::Import(arguments) => import::run(&context, &arguments).await,
         Command::Completions { shell } => completions(shell),
     }

@@ -251,3 +251,28 @@ fn last_end(evidence: &[Evidence]) -> String {
 fn holds(evidence: &[Evidence], wanted: impl Fn(&Fact) -> bool) -> bool {
     evidence.iter().any(|one| wanted(&one.fact))
 }
+
+/// Returns what keeps such a thing from happening, with the id of the check of `keeperctl doctor` that applies.
+pub fn prevention(cause: Cause) -> Option<(&'static str, &'static str)> {
+    match cause {
+        Cause::KilledAtLogout => Some(("server.place", "a server that lives in a scope of your own manager")),
+        Cause::ManagerStopped => Some(("linger.enabled", "lingering, so that your manager does not stop")),
+        Cause::LastSession => Some(("server.exit-empty", "a server that lives without sessions")),
+        Cause::Shutdown | Cause::PowerLoss => {
+            Some(("keeper.enabled", "nothing; a keeper that starts at boot brings it back"))
+        }
+        Cause::OomdKill
+        | Cause::OomKill
+        | Cause::UnitStopped
+        | Cause::ServerCrashed
+        | Cause::ServerKilled
+        | Cause::SocketLost
+        | Cause::Upgraded
+        | Cause::StartLimitHit
+        | Cause::ProgramFailed
+        | Cause::ProgramKilled
+        | Cause::ClosedByUser
+        | Cause::TerminalClosed
+        | Cause::Unknown => None,
+    }
+}

@@ -1,0 +1,281 @@
+//! `keeperctl why`: why something died.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::diagnosis::explain;
+use crate::doctor::CHECKS;
+use crate::history::{self, Range};
+use crate::model::incident::{Cause, Confidence, Deed, Incident, SubjectKind};
+use crate::model::plural;
+
+use super::output::{BAD, DIM, DOUBT, GOOD, NAME, ago, fit, note, pad, paragraph, print, print_json, printable, styled, width};
+use super::{CliError, Context, Exit};
+
+/// How many panes of a death are named.
+const PANES_TOLD_MAX: usize = 8;
+
+/// Say why something died
+#[derive(Debug, clap::Args)]
+#[command(after_help = TARGETS)]
+pub struct Arguments {
+    /// What died: a session, window or pane as tmux calls it (web, web:1, web:1.0), or the number of a death; the
+    /// last death that was not its user's wish if nothing is named
+    target: Option<String>,
+    /// Explain the last death of all, also one that was its user's wish
+    #[arg(long, conflicts_with_all = ["target", "all"])]
+    last: bool,
+    /// List all deaths that are remembered, the newest last
+    #[arg(long, conflicts_with = "target")]
+    all: bool,
+}
+
+const TARGETS: &str = "\
+Examples:
+  keeperctl why            the last death that nobody wanted
+  keeperctl why web        what last happened to session web, or to a pane of it
+  keeperctl why 12         death number 12, as keeperctl why --all numbers them";
+
+/// One row of the list.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    number: u64,
+    at: Timestamp,
+    kind: SubjectKind,
+    place: &'a str,
+    cause: Cause,
+    confidence: Confidence,
+    sentence: String,
+    deed: Deed,
+}
+
+/// Explains.
+pub fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
+    let history = history::read(&context.places.state, &Range::default());
+    say_damage(&history);
+    let incidents = history.incidents();
+    if arguments.all {
+        return list(context, &incidents);
+    }
+    let found = match &arguments.target {
+        Some(target) => Some(find(&incidents, target)?),
+        None if arguments.last => incidents.last().copied(),
+        None => incidents.iter().rfind(|incident| is_unwanted(incident)).copied(),
+    };
+    let Some(incident) = found else {
+        return nothing(context, &incidents);
+    };
+    if context.json {
+        print_json("keeperctl.why/1", Document { sentence: explain::sentence(incident), incident })?;
+    } else {
+        print(&text(incident, Timestamp::now()))?;
+    }
+    Ok(Exit::Done)
+}
+
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    sentence: String,
+    incident: &'a Incident,
+}
+
+fn say_damage(history: &history::History) {
+    if history.damaged > 0 {
+        note(&format!("{} of the history cannot be read", plural(history.damaged, "line")));
+    }
+    for error in &history.unread {
+        note(&format!("{}", crate::cause::in_words(error)));
+    }
+}
+
+fn nothing(context: &Context, incidents: &[&Incident]) -> Result<Exit, CliError> {
+    if context.json {
+        #[derive(Serialize)]
+        struct Nothing {
+            incident: Option<()>,
+        }
+        print_json("keeperctl.why/1", Nothing { incident: None })?;
+    } else if incidents.is_empty() {
+        note("nothing has died since the keeper watches");
+    } else {
+        note("nothing has died that its user did not want; for the last death of all: keeperctl why --last");
+    }
+    Ok(Exit::Done)
+}
+
+/// Returns whether a death is one that its user may wonder about.
+fn is_unwanted(incident: &Incident) -> bool {
+    !matches!(incident.verdict.finding.cause, Cause::ClosedByUser | Cause::LastSession)
+}
+
+/// Finds the last death of what is named.
+fn find<'a>(incidents: &[&'a Incident], target: &str) -> Result<&'a Incident, CliError> {
+    let by_number = target.trim_start_matches('#').parse::<u64>().ok();
+    let found = incidents.iter().rfind(|incident| match by_number {
+        Some(number) => incident.number == number,
+        None => concerns(incident, target),
+    });
+    found.copied().ok_or_else(|| {
+        let message = format!("no death of {target:?} is remembered");
+        CliError::failed(anyhow::Error::msg(message)).hint("see what is: keeperctl why --all")
+    })
+}
+
+/// Returns whether something that is named by a target, or a part of it, died in an incident.
+fn concerns(incident: &Incident, target: &str) -> bool {
+    let is_in = |place: &str| {
+        place == target || place.strip_prefix(target).is_some_and(|rest| rest.starts_with([':', '.']))
+    };
+    let panes = &incident.subject.panes;
+    is_in(&incident.subject.place)
+        || panes.iter().any(|pane| is_in(&pane.place) || pane.id.to_string() == target)
+}
+
+fn list(context: &Context, incidents: &[&Incident]) -> Result<Exit, CliError> {
+    let rows: Vec<Row<'_>> = incidents.iter().map(|incident| row(incident)).collect();
+    if context.json {
+        #[derive(Serialize)]
+        struct List<'a> {
+            incidents: Vec<Row<'a>>,
+        }
+        print_json("keeperctl.why.list/1", List { incidents: rows })?;
+    } else if rows.is_empty() {
+        note("nothing has died since the keeper watches");
+    } else {
+        print(&table(&rows))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row(incident: &Incident) -> Row<'_> {
+    let finding = &incident.verdict.finding;
+    Row {
+        number: incident.number,
+        at: incident.at,
+        kind: incident.subject.kind,
+        place: &incident.subject.place,
+        cause: finding.cause,
+        confidence: finding.confidence,
+        sentence: explain::sentence(incident),
+        deed: incident.deed,
+    }
+}
+
+fn table(rows: &[Row<'_>]) -> String {
+    let number = rows.iter().map(|row| row.number.to_string().len()).max().unwrap_or(1);
+    let mut out = String::new();
+    for row in rows {
+        let head = format!("{}  {}  ", pad(&row.number.to_string(), number), styled(DIM, clock(row.at)));
+        let room = width().saturating_sub(number + 2 + 19 + 2);
+        out.push_str(&format!("{head}{}\n", fit(&printable(&row.sentence), room)));
+    }
+    out
+}
+
+fn clock(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Returns everything that is known of a death, for a person.
+fn text(incident: &Incident, now: Timestamp) -> String {
+    let finding = &incident.verdict.finding;
+    let style = match (is_unwanted(incident), finding.confidence) {
+        (false, _) => GOOD,
+        (true, Confidence::Certain | Confidence::Likely) => BAD,
+        (true, _) => DOUBT,
+    };
+    let sentence = format!("{}.", explain::sentence(incident));
+    let mut out = paragraph(&format!("{} ", styled(style, "●")), 2, &printable(&sentence));
+    let when = ago(now.duration_since(incident.at).as_secs());
+    let sure = finding.confidence.word();
+    out.push_str(&format!(
+        "  {}\n",
+        styled(DIM, format!("{}, {when} ago; {sure}; number {}", clock(incident.at), incident.number))
+    ));
+    out.push_str(&panes(incident));
+    out.push_str(&evidence(incident));
+    out.push_str(&others(incident));
+    out.push_str(&gaps(incident));
+    out.push_str(&afterwards(incident));
+    out
+}
+
+fn head(words: &str) -> String {
+    format!("\n{}\n", styled(NAME, words))
+}
+
+fn panes(incident: &Incident) -> String {
+    let panes = &incident.subject.panes;
+    if panes.is_empty() {
+        return String::new();
+    }
+    let mut out = head("What ran there");
+    let place = panes.iter().take(PANES_TOLD_MAX).map(|pane| pane.place.len()).max().unwrap_or(0);
+    for pane in panes.iter().take(PANES_TOLD_MAX) {
+        let line = format!("{}  {}", pad(&pane.place, place), pane.program);
+        out.push_str(&format!("  {}\n", fit(&printable(&line), width() - 2)));
+    }
+    if panes.len() > PANES_TOLD_MAX {
+        out.push_str(&format!("  and {} more\n", panes.len() - PANES_TOLD_MAX));
+    }
+    out
+}
+
+/// What speaks for the verdict is marked.
+fn evidence(incident: &Incident) -> String {
+    if incident.evidence.is_empty() {
+        return String::new();
+    }
+    let mut out = head("What was seen");
+    for (at, one) in incident.evidence.iter().enumerate() {
+        let time = one.at.map_or_else(|| " ".repeat(8), |at| {
+            at.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
+        });
+        let mark = if incident.verdict.finding.because.contains(&at) { "▸" } else { " " };
+        let line = printable(&explain::fact(&one.fact));
+        out.push_str(&paragraph(&format!("{mark} {}  ", styled(DIM, time)), 12, &line));
+    }
+    out
+}
+
+fn others(incident: &Incident) -> String {
+    let others = &incident.verdict.others;
+    if others.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> =
+        others.iter().map(|other| format!("{} ({})", other.cause, other.confidence.word())).collect();
+    head("What it could be instead") + &paragraph("  ", 2, &names.join(", "))
+}
+
+fn gaps(incident: &Incident) -> String {
+    if incident.gaps.is_empty() {
+        return String::new();
+    }
+    let mut out = head("What could not be looked at");
+    for gap in &incident.gaps {
+        let remedy = if gap.remedy.is_empty() { String::new() } else { format!("; {}", gap.remedy) };
+        out.push_str(&paragraph("  ", 2, &printable(&format!("{}: {}{remedy}", gap.what, gap.why))));
+    }
+    out
+}
+
+fn afterwards(incident: &Incident) -> String {
+    let mut out = String::new();
+    if let Some(generation) = incident.last_seen_in {
+        out.push_str(&head("What there is of it"));
+        let line = format!(
+            "snapshot {generation} shows it alive: keeperctl snapshot show {generation}; to bring it back: keeperctl restore {generation}"
+        );
+        out.push_str(&paragraph("  ", 2, &line));
+    }
+    if let Some((id, what)) = explain::prevention(incident.verdict.finding.cause)
+        && let Some(check) = CHECKS.iter().find(|check| check.id == id)
+    {
+        out.push_str(&head("What prevents it"));
+        let line = format!("{what}; doctor's check {id} ({}) tells whether that is so: keeperctl doctor", check.title);
+        out.push_str(&paragraph("  ", 2, &line));
+    }
+    out
+}
