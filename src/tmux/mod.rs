@@ -11,6 +11,7 @@ pub mod details;
 pub mod escape;
 pub mod found;
 pub mod layout;
+pub mod messages;
 pub mod observe;
 mod program;
 mod query;
