@@ -27,6 +27,7 @@
 //! | talking to tmux: running commands, reading a server, capturing text, layouts | [`tmux`] |
 //! | units, scopes and where a process lives; what logind will do at logout | [`systemd`], [`logind`] |
 //! | processes | [`proc`] |
+//! | memory: what control groups count, and the kills among it | [`cgroup`] |
 //! | what of a text must not be written down: credentials | [`redact`] |
 //! | generations on disk: writing, damage, retention, pins, verification, carrying to another host | [`store`] |
 //! | what a restore will do, doing it, and comparing the result | [`restore`], [`drill`] |
@@ -47,6 +48,7 @@
 //! it ended although nobody wanted it to, and *closed* when its user ended it.
 
 pub mod cause;
+pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod daemon;
