@@ -26,7 +26,7 @@
 //! | the words everything is written in: servers, sessions, panes, snapshots | [`model`] |
 //! | talking to tmux: running commands, reading a server, capturing text, layouts | [`tmux`] |
 //! | units, scopes and where a process lives; what logind will do at logout | [`systemd`], [`logind`] |
-//! | processes | [`proc`] |
+//! | processes, and how those end that are not our children | [`proc`], [`ends`] |
 //! | memory: what control groups count, and the kills among it | [`cgroup`] |
 //! | what of a text must not be written down: credentials | [`redact`] |
 //! | generations on disk: writing, damage, retention, pins, verification, carrying to another host | [`store`] |
@@ -56,6 +56,7 @@ pub mod dbus;
 pub mod diagnosis;
 pub mod doctor;
 pub mod drill;
+pub mod ends;
 pub mod environment;
 pub mod import;
 pub mod keeper;
