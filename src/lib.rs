@@ -26,7 +26,8 @@
 //! | the words everything is written in: servers, sessions, panes, snapshots | [`model`] |
 //! | talking to tmux: running commands, reading a server, capturing text, layouts | [`tmux`] |
 //! | units, scopes and where a process lives; what logind will do at logout | [`systemd`], [`logind`] |
-//! | processes | [`proc`] |
+//! | processes, and how those end that are not our children | [`proc`], [`ends`] |
+//! | memory: what control groups count, and the kills among it | [`cgroup`] |
 //! | what of a text must not be written down: credentials | [`redact`] |
 //! | generations on disk: writing, damage, retention, pins, verification, carrying to another host | [`store`] |
 //! | what a restore will do, doing it, and comparing the result | [`restore`], [`drill`] |
@@ -47,6 +48,7 @@
 //! it ended although nobody wanted it to, and *closed* when its user ended it.
 
 pub mod cause;
+pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -54,6 +56,7 @@ pub mod dbus;
 pub mod diagnosis;
 pub mod doctor;
 pub mod drill;
+pub mod ends;
 pub mod environment;
 pub mod import;
 pub mod keeper;

@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
+use nix::unistd::{Gid, Uid};
 use procfs::FromRead;
 
 use crate::model::{BootId, ByteString, Process, ServerId};
@@ -111,6 +112,26 @@ impl Proc {
                 stat.env_start.unwrap_or_default(),
             ]),
         })
+    }
+
+    /// Opens the state of a process, to be read later too: also when it has ended and nobody has taken note of that,
+    /// and never as that of another process which has got its number.
+    pub fn open_stat(&self, pid: u32) -> io::Result<fs::File> {
+        fs::File::open(self.path(pid, "stat"))
+    }
+
+    /// Returns whether a process runs, or ran, with our user and group, as far as the kernel still knows it.
+    pub fn is_ours(&self, pid: u32) -> bool {
+        let ours = (Uid::effective().as_raw(), Gid::effective().as_raw());
+        fs::metadata(self.root.join(pid.to_string())).is_ok_and(|meta| (meta.uid(), meta.gid()) == ours)
+    }
+
+    /// Returns for how long the main thread of a process has run on a processor, or `None` when the kernel does not
+    /// tell: without `CONFIG_SCHED_INFO` there is no such file, or only zeros in it (Documentation/scheduler/
+    /// sched-stats.rst, "/proc/<pid>/schedstat"). Where it has not changed the process has done nothing.
+    pub fn run_time_nanos(&self, pid: u32) -> Option<u64> {
+        let text = fs::read_to_string(self.path(pid, "schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse().ok().filter(|nanos| *nanos > 0)
     }
 
     /// Returns whether a server still runs.
@@ -311,6 +332,8 @@ fn strip_deleted(link: PathBuf) -> ByteString {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -376,6 +399,31 @@ mod tests {
         assert!(!stat.is_fork_of(&parent), "it has executed something");
         assert!(stat.is_fork_of(&stat));
         assert_eq!(stdin, Some(Descriptor::Pipe));
+    }
+
+    #[test]
+    fn a_process_that_runs_is_seen_to_run() {
+        let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let looks = || std::iter::repeat_with(|| Proc::default().run_time_nanos(child.id())).take(10_000_000);
+        let grown = looks().find_map(|first| first).map(|first| looks().any(|now| now > Some(first)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if grown.is_none() {
+            let _ = writeln!(io::stderr(), "SKIPPED: this kernel does not tell how long a process has run");
+        }
+        assert_ne!(grown, Some(false));
+        assert_eq!(Proc::default().run_time_nanos(child.id()), None);
+    }
+
+    #[test]
+    fn a_run_time_is_the_first_of_three_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("7")).unwrap();
+        for (text, nanos) in [("801826 78167 1\n", Some(801_826)), ("0 0 0\n", None), ("", None), ("x", None)]
+        {
+            fs::write(dir.path().join("7/schedstat"), text).unwrap();
+            assert_eq!(Proc::below(dir.path()).run_time_nanos(7), nanos, "{text:?}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub fn fact(fact: &Fact) -> String {
         Fact::VersionMismatch { said } => format!("tmux says: {said}"),
         Fact::ClientLost { terminal } => format!("the client on {terminal} is gone, and its session lives"),
         Fact::Ended { end, witness } => format!("{}, says {}", ended(*end), end_witness(*witness)),
+        Fact::EndUnknown => "it ended, and nobody could see how".to_owned(),
         Fact::CoreDump { signal, exe } => format!("{exe} dumped core after {}", signal_name(*signal)),
         Fact::OomKill { .. }
         | Fact::NoOomKill { .. }

@@ -76,7 +76,8 @@ pub enum End {
 pub enum EndWitness {
     /// tmux, which keeps a dead pane where `remain-on-exit` says so.
     Tmux,
-    /// The kernel, asked by process descriptor or read from /proc before the process was gone.
+    /// The kernel, which announces ends (its process connector), and shows in /proc how a process ended that
+    /// nobody has taken note of yet.
     Kernel,
 }
 
@@ -168,6 +169,8 @@ pub enum Fact {
         /// Who saw it.
         witness: EndWitness,
     },
+    /// The process ended, and nobody could see how: whoever started it took note of that first.
+    EndUnknown,
     /// It left a core dump. From the journal (systemd-coredump(8)).
     CoreDump {
         /// The signal.
