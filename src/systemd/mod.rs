@@ -1,9 +1,13 @@
-//! The user's service manager: scopes for servers, the keeper's own unit, what the manager is about.
+//! The user's service manager: scopes for servers, the keeper's own unit, what the manager is about; and what it
+//! and systemd-oomd tell of deaths.
 
+pub mod ending;
 pub mod manager;
+pub mod oomd;
 pub mod placement;
 pub mod proxy;
 pub mod unit_name;
+pub mod watch;
 
 pub use manager::{Manager, ManagerError};
 
