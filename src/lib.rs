@@ -26,7 +26,7 @@
 //! | the words everything is written in: servers, sessions, panes, snapshots | [`model`] |
 //! | talking to tmux: running commands, reading a server, capturing text, layouts | [`tmux`] |
 //! | units, scopes and where a process lives; what logind will do at logout | [`systemd`], [`logind`] |
-//! | what systemd, systemd-oomd and logind tell of deaths; hearing signals on a bus | [`systemd`], [`logind`], [`signals`] |
+//! | what systemd, systemd-oomd, logind and the journal tell of deaths; hearing signals on a bus | [`systemd`], [`logind`], [`signals`] |
 //! | processes | [`proc`] |
 //! | what of a text must not be written down: credentials | [`redact`] |
 //! | generations on disk: writing, damage, retention, pins, verification, carrying to another host | [`store`] |

@@ -1,7 +1,8 @@
-//! The user's service manager: scopes for servers, the keeper's own unit, what the manager is about; and what it
-//! and systemd-oomd tell of deaths.
+//! The user's service manager: scopes for servers, the keeper's own unit, what the manager is about; and what it,
+//! systemd-oomd and the journal tell of deaths.
 
 pub mod ending;
+pub mod journal;
 pub mod manager;
 pub mod oomd;
 pub mod placement;
