@@ -12,7 +12,6 @@ use zbus::{OwnedFd, OwnedObjectPath, proxy};
     default_path = "/org/freedesktop/login1"
 )]
 pub trait Login1 {
-    #[allow(clippy::type_complexity, reason = "session, uid, user, seat, object")]
     fn list_sessions(&self) -> zbus::Result<Vec<(String, u32, String, String, OwnedObjectPath)>>;
     fn get_session(&self, id: &str) -> zbus::Result<OwnedObjectPath>;
     fn get_user(&self, uid: u32) -> zbus::Result<OwnedObjectPath>;

@@ -2,6 +2,9 @@
 //!
 //! A scope that fails is unloaded at once where it is told to be (`CollectMode=inactive-or-failed`, as tmux tells for
 //! its panes): what became of it stands in the signals and nowhere else afterwards.
+//!
+//! When the manager stops, the bus stops as well. The keeper's unit is `After=dbus.service`, so its bus outlives it and
+//! it hears of this first; a keeper that is no unit may find the bus gone without a word (seen with systemd 252).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
