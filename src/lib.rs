@@ -26,6 +26,7 @@
 //! | the words everything is written in: servers, sessions, panes, snapshots | [`model`] |
 //! | talking to tmux: running commands, reading a server, capturing text, layouts | [`tmux`] |
 //! | units, scopes and where a process lives; what logind will do at logout | [`systemd`], [`logind`] |
+//! | what systemd, systemd-oomd, logind and the journal tell of deaths; hearing signals on a bus | [`systemd`], [`logind`], [`signals`] |
 //! | processes, and how those end that are not our children | [`proc`], [`ends`] |
 //! | memory: what control groups count, and the kills among it | [`cgroup`] |
 //! | what of a text must not be written down: credentials | [`redact`] |
@@ -69,6 +70,7 @@ pub mod proc;
 pub mod redact;
 pub mod restore;
 pub mod setup;
+pub mod signals;
 pub mod similar;
 pub mod socket;
 pub mod store;

@@ -1,14 +1,17 @@
-//! The login manager: what it does to a user's processes at logout, and when the machine goes down.
+//! The login manager: what it does to a user's processes at logout, when the machine goes
+//! down, and who logs in and out.
 
 mod policy;
 pub mod proxy;
 mod shutdown;
+mod watch;
 
 /// Where logind marks users who linger, a file named after each (loginctl(1), enable-linger).
 pub const LINGER_DIR: &str = "/var/lib/systemd/linger";
 
 pub use policy::{KillRule, Linger, Policy};
 pub use shutdown::{ShutdownWatch, watch_shutdown};
+pub use watch::{LoginChange, Who, watch_logins};
 
 use zbus::Connection;
 

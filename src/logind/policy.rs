@@ -54,18 +54,23 @@ pub struct Policy {
 }
 
 impl Logind {
-    /// Asks what happens to a user at logout. `linger_dir` is where logind keeps its marks, for a user
-    /// whom it does not know at the moment: without a login and without linger there is no object to ask.
+    /// Asks what happens to a user at logout. `linger_dir` is where logind keeps its marks.
     pub async fn policy(&self, uid: u32, user: &str, linger_dir: &Path) -> zbus::Result<Policy> {
+        let linger = self.linger(uid, user, linger_dir).await?;
+        Ok(Policy { linger, kill: self.kill_rule().await? })
+    }
+
+    /// Asks whether a user lingers. The marks in `linger_dir` tell it of a user whom logind does not know at the
+    /// moment: without a login and without linger there is no object to ask.
+    pub async fn linger(&self, uid: u32, user: &str, linger_dir: &Path) -> zbus::Result<Linger> {
         let linger = match self.user(uid).await {
             Ok(user) => user.linger().await?,
             Err(_) => linger_dir.join(user).exists(),
         };
-        let linger = if linger { Linger::On } else { Linger::Off };
-        Ok(Policy { linger, kill: self.kill_rule().await? })
+        Ok(if linger { Linger::On } else { Linger::Off })
     }
 
-    async fn kill_rule(&self) -> zbus::Result<KillRule> {
+    pub(super) async fn kill_rule(&self) -> zbus::Result<KillRule> {
         Ok(KillRule {
             kill: self.proxy.kill_user_processes().await?,
             only: self.proxy.kill_only_users().await?,

@@ -12,6 +12,7 @@ use zbus::{OwnedFd, OwnedObjectPath, proxy};
     default_path = "/org/freedesktop/login1"
 )]
 pub trait Login1 {
+    fn list_sessions(&self) -> zbus::Result<Vec<(String, u32, String, String, OwnedObjectPath)>>;
     fn get_session(&self, id: &str) -> zbus::Result<OwnedObjectPath>;
     fn get_user(&self, uid: u32) -> zbus::Result<OwnedObjectPath>;
     fn set_user_linger(&self, uid: u32, enable: bool, interactive: bool) -> zbus::Result<()>;
@@ -32,6 +33,10 @@ pub trait Login1 {
 
 #[proxy(interface = "org.freedesktop.login1.Session", default_service = "org.freedesktop.login1")]
 pub trait Session1 {
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn user(&self) -> zbus::Result<(u32, OwnedObjectPath)>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn class(&self) -> zbus::Result<String>;
     #[zbus(property(emits_changed_signal = "false"))]
     fn state(&self) -> zbus::Result<String>;
 }

@@ -1,9 +1,14 @@
-//! The user's service manager: scopes for servers, the keeper's own unit, what the manager is about.
+//! The user's service manager: scopes for servers, the keeper's own unit, what the manager is about; and what it,
+//! systemd-oomd and the journal tell of deaths.
 
+pub mod ending;
+pub mod journal;
 pub mod manager;
+pub mod oomd;
 pub mod placement;
 pub mod proxy;
 pub mod unit_name;
+pub mod watch;
 
 pub use manager::{Manager, ManagerError};
 
