@@ -139,7 +139,7 @@ impl Manager {
         ask: impl Future<Output = zbus::Result<OwnedObjectPath>>,
     ) -> Result<(), ManagerError> {
         let failed = |source| refused(doing, source);
-        self.proxy.subscribe().await.map_err(failed)?;
+        self.subscribe().await?;
         let mut removed = self.proxy.receive_job_removed().await.map_err(failed)?;
         let job = ask.await.map_err(failed)?;
         let ended = async {
@@ -156,6 +156,14 @@ impl Manager {
             Ok(result) if result == "done" => Ok(()),
             Ok(result) => Err(ManagerError::Job { doing: doing.to_owned(), result }),
             Err(_) => Err(ManagerError::Slow { doing: doing.to_owned() }),
+        }
+    }
+
+    /// Has the manager send its signals. It refuses a connection to which it sends them already, as to a second job.
+    async fn subscribe(&self) -> Result<(), ManagerError> {
+        match self.proxy.subscribe().await {
+            Err(error) if is_named(&error, ALREADY_SUBSCRIBED) => Ok(()),
+            other => other.map_err(|source| refused("send its signals", source)),
         }
     }
 
@@ -185,6 +193,7 @@ impl Manager {
     }
 }
 
+const ALREADY_SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
