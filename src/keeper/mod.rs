@@ -26,6 +26,7 @@ mod recorder;
 mod room;
 mod run;
 mod state;
+mod watchers;
 mod worker;
 
 pub use action::{Action, Capture, SaveJob};

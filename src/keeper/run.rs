@@ -21,9 +21,10 @@ use crate::store::{StoreError, Writer};
 use crate::tmux::Tmux;
 
 use super::action::Action;
-use super::event::Event;
+use super::event::{Event, Look};
 use super::perform::{Performer, notify};
 use super::state::{Policy, State, Summary};
+use super::watchers::Watchers;
 
 /// How many events may wait. Each task sends one, and there are few tasks.
 const EVENTS_MAX: usize = 256;
@@ -96,6 +97,7 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
         }
     };
     let shutdown_watch = connect_logind(shutdowns).await;
+    let (mut watchers, mut sightings) = Watchers::start().await;
 
     let mut state = initial_state(&startup)?;
     let mut ticks = tokio::time::interval(startup.settings.interval);
@@ -108,6 +110,7 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
     loop {
         let event = tokio::select! {
             Some(outcome) = inbox.recv() => outcome?,
+            Some(sighting) = sightings.recv() => Event::Sighted(sighting),
             _ = ticks.tick() => Event::Tick,
             Some(request) = asked.recv() => performer.asked(request),
             Some(begins) = shutdown.recv() => performer.shutdown_event(begins),
@@ -115,6 +118,9 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
             _ = interrupt.recv() => performer.terminating(),
         };
         watchdog.ping();
+        if let Event::Looked(Look::Server(seen)) = &event {
+            watchers.follow(seen);
+        }
         for action in state.step(started.elapsed(), event) {
             if matches!(action, Action::Exit) {
                 performer.leave().await;

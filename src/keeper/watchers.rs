@@ -1,0 +1,122 @@
+//! Everybody who watches all the time for what ends sessions: the kernel's counters and processes' ends, the user's
+//! manager, systemd-oomd. Each is worth having without the others.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tokio::sync::mpsc;
+use tracing::{debug, info};
+
+use crate::cgroup::watch::{MemoryWatch, ROOT};
+use crate::ends::{EndWatch, ProcessId};
+use crate::model::evidence::Sighting;
+use crate::proc::Proc;
+use crate::signals::Listening;
+use crate::systemd::placement::Placement;
+use crate::systemd::watch::UnitWatch;
+use crate::systemd::{oomd, user_bus, watch};
+use crate::tmux::observe::Observation;
+
+/// How many sightings may wait. Whoever sees more waits for room.
+const SIGHTINGS_MAX: usize = 1024;
+
+/// Those who watch, and what they watch.
+pub(super) struct Watchers {
+    memory: Option<MemoryWatch>,
+    ends: Option<EndWatch>,
+    units: Option<UnitWatch>,
+    _oomd: Option<Listening>,
+    proc: Proc,
+    /// The processes that are followed, and when each started.
+    followed: HashMap<u32, ProcessId>,
+    cgroups: HashMap<u32, String>,
+}
+
+impl Watchers {
+    /// Has everybody watch who can here.
+    pub(super) async fn start() -> (Self, mpsc::Receiver<Sighting>) {
+        let (into, sightings) = mpsc::channel(SIGHTINGS_MAX);
+        let memory = MemoryWatch::start(ROOT, into.clone());
+        let ends = EndWatch::start(into.clone());
+        let watchers = Self {
+            memory: memory.inspect_err(|error| info!(%error, "kills for want of memory are not seen")).ok(),
+            ends: ends.inspect_err(|error| info!(%error, "how programs end is not seen")).ok(),
+            units: watch_units(into.clone()).await,
+            _oomd: watch_oomd(into).await,
+            proc: Proc::default(),
+            followed: HashMap::new(),
+            cgroups: HashMap::new(),
+        };
+        (watchers, sightings)
+    }
+
+    /// Has them watch what there is now.
+    pub(super) fn follow(&mut self, seen: &Observation) {
+        if seen.cgroups == self.cgroups {
+            return;
+        }
+        self.cgroups.clone_from(&seen.cgroups);
+        self.follow_processes(seen);
+        if let Some(memory) = &self.memory {
+            memory.follow(seen.cgroups.values().flat_map(|cgroup| with_parents(cgroup)).collect::<BTreeSet<_>>());
+        }
+        if let Some(units) = &self.units {
+            let unit = |cgroup: &String| Placement::of(cgroup).unit().map(str::to_owned);
+            units.follow(seen.cgroups.values().filter_map(unit).collect());
+        }
+    }
+
+    fn follow_processes(&mut self, seen: &Observation) {
+        let Some(ends) = &self.ends else { return };
+        self.followed.retain(|pid, _| seen.cgroups.contains_key(pid));
+        for pid in seen.cgroups.keys() {
+            if let Ok(stat) = self.proc.stat(*pid) {
+                let process = ProcessId { pid: *pid, start_ticks: stat.start_ticks };
+                self.followed.entry(*pid).or_insert(process);
+            }
+        }
+        ends.follow(self.followed.values().copied());
+    }
+}
+
+/// Returns a control group with those above it that are its user's: they count what happens in all below, also when
+/// those are gone.
+fn with_parents(cgroup: &str) -> Vec<String> {
+    let mut all = vec![cgroup.to_owned()];
+    let Some(manager) = cgroup.find("/user@").and_then(|at| Some(at + 1 + cgroup[at + 1..].find('/')?)) else {
+        return all;
+    };
+    let mut path = cgroup;
+    while let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| parent.len() >= manager) {
+        all.push(parent.to_owned());
+        path = parent;
+    }
+    all
+}
+
+async fn watch_units(into: mpsc::Sender<Sighting>) -> Option<UnitWatch> {
+    let bus = user_bus().await.ok()?;
+    watch::watch(&bus, into).await.inspect_err(|error| debug!(%error, "units are not watched")).ok()
+}
+
+async fn watch_oomd(into: mpsc::Sender<Sighting>) -> Option<Listening> {
+    let bus = zbus::Connection::system().await.ok()?;
+    oomd::watch(&bus, into).await.inspect_err(|error| debug!(%error, "systemd-oomd is not heard")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_for_others_is_the_users_own() {
+        let slice = "/user.slice/user-1000.slice/user@1000.service";
+        assert_eq!(
+            with_parents(&format!("{slice}/app.slice/a.scope")),
+            [format!("{slice}/app.slice/a.scope"), format!("{slice}/app.slice"), slice.to_owned()]
+        );
+        let login = "/user.slice/user-1000.slice/session-3.scope";
+        assert_eq!(with_parents(login), [login]);
+        assert_eq!(with_parents("/"), ["/"]);
+        assert_eq!(with_parents(slice), [slice]);
+    }
+}
