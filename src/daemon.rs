@@ -18,7 +18,7 @@ use crate::config::{self, ConfigError};
 use crate::dbus::serve::ServeError;
 use crate::drill::scheduled;
 use crate::environment;
-use crate::keeper::{self, Startup, StartupError};
+use crate::keeper::{self, Chronicle, Startup, StartupError};
 use crate::logind::{LINGER_DIR, Linger, Logind};
 use crate::pane::Level;
 use crate::place::{PlaceError, Places};
@@ -202,7 +202,9 @@ fn run(arguments: &Arguments) -> Result<(), DaemonError> {
         info!(socket = %tmux.socket().display(), "agent-keeper {} with tmux {version}", env!("CARGO_PKG_VERSION"));
         tokio::spawn(log_logout_policy());
         let is_service = is_service();
-        keeper::run(Startup { settings, places, login, tmux, program, writer, is_service }).await?;
+        let history = Chronicle::open(&places.state, Proc::default().boot_id())?;
+        let startup = Startup { settings, places, login, tmux, program, writer, history, is_service };
+        keeper::run(startup).await?;
         Ok(())
     })
 }

@@ -31,6 +31,7 @@
 //! | memory: what control groups count, and the kills among it | [`cgroup`] |
 //! | what of a text must not be written down: credentials | [`redact`] |
 //! | generations on disk: writing, damage, retention, pins, verification, carrying to another host | [`store`] |
+//! | what happened, on disk: deaths, restores, logins | [`history`] |
 //! | what a restore will do, doing it, and comparing the result | [`restore`], [`drill`] |
 //! | the process that waits in a restored pane | [`pane`] |
 //! | the daemon: its state machine, its loop, its command line | [`keeper`], [`daemon`] |
@@ -59,6 +60,7 @@ pub mod doctor;
 pub mod drill;
 pub mod ends;
 pub mod environment;
+pub mod history;
 pub mod import;
 pub mod keeper;
 pub mod logging;

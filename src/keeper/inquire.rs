@@ -1,5 +1,6 @@
 //! Looks into deaths: asks those who are not watched all the time.
 
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +16,7 @@ use crate::systemd::Manager;
 
 use super::event::Inquiry;
 use super::state::Death;
-use super::worker::Worker;
+use super::worker::{Worker, blocking};
 
 /// How long the managers may take to say whether they are stopping.
 const ASK_MAX: Duration = Duration::from_secs(3);
@@ -89,11 +90,11 @@ impl Worker {
     }
 
     /// Writes deaths down, and says so in the journal.
-    pub(super) async fn record(&self, incidents: Vec<Incident>) -> Result<(), String> {
+    pub(super) async fn record(self: Arc<Self>, incidents: Vec<Incident>) -> Result<(), String> {
         for incident in &incidents {
             info!(cause = incident.verdict.finding.cause.word(), "{}", explain::sentence(incident));
         }
-        Ok(())
+        blocking(move || self.history.lock().unwrap_or_else(PoisonError::into_inner).record(incidents)).await
     }
 }
 

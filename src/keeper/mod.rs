@@ -18,6 +18,7 @@
 mod action;
 mod buffers;
 mod changes;
+mod chronicle;
 mod drill;
 mod event;
 mod inquire;
@@ -29,6 +30,7 @@ mod state;
 mod watchers;
 mod worker;
 
+pub use chronicle::Chronicle;
 pub use action::{Action, Capture, SaveJob};
 pub use event::{Answer, Asked, Ending, Event, Inquiry, Look, Proven, Saved, Text, Token};
 pub use recorder::{Bounds, Recorder};

@@ -21,6 +21,7 @@ use crate::store::{StoreError, Writer};
 use crate::tmux::Tmux;
 
 use super::action::Action;
+use super::chronicle::Chronicle;
 use super::event::{Event, Look};
 use super::perform::{Performer, notify};
 use super::state::{Policy, State, Summary};
@@ -47,6 +48,8 @@ pub struct Startup {
     pub program: PathBuf,
     /// The store, locked.
     pub writer: Arc<Writer>,
+    /// What happened, to be written on.
+    pub history: Chronicle,
     /// Whether this process is a service of a service manager, which ends all that it finds in our control
     /// group when we end.
     pub is_service: bool,

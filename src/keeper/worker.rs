@@ -32,6 +32,7 @@ use crate::tmux::{Tmux, TmuxError};
 
 use super::action::SaveJob;
 use super::buffers::Buffers;
+use super::chronicle::Chronicle;
 use super::event::{Ending, Look, Saved, Text};
 use super::inquire::is_killed_at_logout;
 use super::recorder::{Bounds, Recorder};
@@ -59,6 +60,7 @@ pub(super) struct Worker {
     recorder: Recorder,
     buffers: Buffers,
     is_service: bool,
+    pub(super) history: Mutex<Chronicle>,
     proc: Proc,
     /// Orders of restored panes that still wait; they are asked for at every look.
     starts: Mutex<HashMap<ObjectId, Option<PaneStart>>>,
@@ -82,6 +84,7 @@ impl Worker {
             program: startup.program,
             writer: startup.writer,
             is_service: startup.is_service,
+            history: Mutex::new(startup.history),
             proc: Proc::default(),
             starts: Mutex::default(),
             known: tokio::sync::Mutex::default(),

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or knows how a value was obtained.
 
 mod bytes;
+pub mod entry;
 pub mod evidence;
 mod ids;
 pub mod incident;

@@ -1,0 +1,110 @@
+//! Writes what happens into the history. A death that was written down already is not written down again: a keeper that
+//! was killed before it saved what came after finds the same server gone once more.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::history::{Historian, Range, read};
+use crate::model::entry::{Entry, Happening};
+use crate::model::incident::{Incident, SubjectKind};
+use crate::model::{BootId, ServerId};
+use crate::store::StoreError;
+
+/// The history, and what must not be in it twice.
+#[derive(Debug)]
+pub struct Chronicle {
+    historian: Historian,
+    boot: BootId,
+    /// The servers whose ends are written down.
+    ended: HashSet<ServerId>,
+}
+
+impl Chronicle {
+    /// Opens the history in a state directory. The caller holds the store's lock.
+    pub fn open(state: &Path, boot: BootId) -> Result<Self, StoreError> {
+        let historian = Historian::open(state)?;
+        let history = read(state, &Range::default());
+        let servers = history.incidents().into_iter().filter(|one| is_end_of_server(one));
+        let ended = servers.map(|incident| incident.subject.server.clone()).collect();
+        Ok(Self { historian, boot, ended })
+    }
+
+    /// Writes deaths down, and gives them their numbers.
+    pub(super) fn record(&mut self, incidents: Vec<Incident>) -> Result<(), StoreError> {
+        let mut number = self.historian.next_incident();
+        let mut entries = Vec::new();
+        let mut ended = Vec::new();
+        for mut incident in incidents {
+            if is_end_of_server(&incident) {
+                if self.ended.contains(&incident.subject.server) {
+                    continue;
+                }
+                ended.push(incident.subject.server.clone());
+            }
+            incident.number = number;
+            number += 1;
+            entries.push(self.entry(Happening::Died(Box::new(incident))));
+        }
+        self.historian.append(&entries)?;
+        self.ended.extend(ended);
+        Ok(())
+    }
+
+    /// Notes something else that happened.
+    pub(super) fn note(&mut self, what: Happening) -> Result<(), StoreError> {
+        self.historian.append(&[self.entry(what)])
+    }
+
+    fn entry(&self, what: Happening) -> Entry {
+        Entry { at: Timestamp::now(), boot: self.boot.clone(), what }
+    }
+}
+
+/// Returns whether a server is gone with it. One that cannot be reached lives.
+fn is_end_of_server(incident: &Incident) -> bool {
+    incident.subject.kind == SubjectKind::Server
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::incident::{Cause, Confidence, Deed, Finding, Subject, Verdict};
+
+    fn death(kind: SubjectKind, pid: u32) -> Incident {
+        let finding = Finding { cause: Cause::ServerKilled, confidence: Confidence::Certain, because: Vec::new() };
+        Incident {
+            number: 0,
+            at: Timestamp::now(),
+            boot: BootId::default(),
+            subject: Subject {
+                kind,
+                server: ServerId { pid, ..ServerId::default() },
+                place: "web".into(),
+                panes: Vec::new(),
+            },
+            evidence: Vec::new(),
+            gaps: Vec::new(),
+            verdict: Verdict { finding, others: Vec::new() },
+            last_seen_in: None,
+            deed: Deed::Nothing,
+        }
+    }
+
+    #[test]
+    fn a_server_ends_once_whoever_tells_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |dir: &Path| -> Vec<(u64, u32)> {
+            let history = read(dir, &Range::default());
+            history.incidents().iter().map(|one| (one.number, one.subject.server.pid)).collect()
+        };
+        let mut chronicle = Chronicle::open(dir.path(), BootId::default()).unwrap();
+        chronicle.record(vec![death(SubjectKind::Server, 1), death(SubjectKind::Pane, 1)]).unwrap();
+        chronicle.record(vec![death(SubjectKind::Server, 1), death(SubjectKind::Pane, 1)]).unwrap();
+        assert_eq!(told(dir.path()), [(1, 1), (2, 1), (3, 1)]);
+        let mut another = Chronicle::open(dir.path(), BootId::default()).unwrap();
+        another.record(vec![death(SubjectKind::Server, 1), death(SubjectKind::Server, 2)]).unwrap();
+        assert_eq!(told(dir.path()), [(1, 1), (2, 1), (3, 1), (4, 2)]);
+    }
+}
