@@ -29,6 +29,7 @@
 //! | processes | [`proc`] |
 //! | what of a text must not be written down: credentials | [`redact`] |
 //! | generations on disk: writing, damage, retention, pins, verification, carrying to another host | [`store`] |
+//! | what happened, on disk: deaths, restores, logins | [`history`] |
 //! | what a restore will do, doing it, and comparing the result | [`restore`], [`drill`] |
 //! | the process that waits in a restored pane | [`pane`] |
 //! | the daemon: its state machine, its loop, its command line | [`keeper`], [`daemon`] |
@@ -55,6 +56,7 @@ pub mod diagnosis;
 pub mod doctor;
 pub mod drill;
 pub mod environment;
+pub mod history;
 pub mod import;
 pub mod keeper;
 pub mod logging;

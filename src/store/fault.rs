@@ -2,7 +2,7 @@
 
 /// One step on the way to a file that lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// mkdir(2).
     MakeDir,
     /// open(2) of a new file.
@@ -17,6 +17,8 @@ pub(super) enum Step {
     FlushDir,
     /// unlink(2).
     Remove,
+    /// ftruncate(2).
+    Truncate,
 }
 
 #[cfg(not(test))]
@@ -42,7 +44,9 @@ mod real {
 pub(super) use real::{point, write};
 
 #[cfg(test)]
-pub(super) use plan::{Plan, point, write};
+pub(crate) use plan::Plan;
+#[cfg(test)]
+pub(super) use plan::{point, write};
 
 #[cfg(test)]
 mod plan {
@@ -56,15 +60,15 @@ mod plan {
 
     /// What fails, and what has happened so far.
     #[derive(Debug, Clone)]
-    pub(in super::super) struct Plan {
+    pub(crate) struct Plan {
         /// Which step fails, from 0.
-        pub(in super::super) at: usize,
+        pub(crate) at: usize,
         /// The error number, as errno(3).
-        pub(in super::super) errno: i32,
+        pub(crate) errno: i32,
         /// Whether everything after it fails too, as when the process had been killed there.
-        pub(in super::super) for_good: bool,
+        pub(crate) for_good: bool,
         /// What was met.
-        pub(in super::super) met: Vec<Step>,
+        pub(crate) met: Vec<Step>,
     }
 
     thread_local! {
@@ -73,7 +77,7 @@ mod plan {
 
     impl Plan {
         /// Runs something in this thread under the plan, and returns what was met too.
-        pub(in super::super) fn run<T>(self, work: impl FnOnce() -> T) -> (T, Vec<Step>) {
+        pub(crate) fn run<T>(self, work: impl FnOnce() -> T) -> (T, Vec<Step>) {
             PLAN.set(Some(self));
             let result = work();
             let met = PLAN.take().map(|plan| plan.met).unwrap_or_default();

@@ -7,7 +7,8 @@
 //! ├── last                        the highest number of a generation that was removed, if it was the highest
 //! ├── generations/00000042.json.zst
 //! ├── objects/ab/cdef….zst        text of panes, named by hash, shared between generations
-//! └── pins/00000042               this generation stays; holds a note for people
+//! ├── pins/00000042               this generation stays; holds a note for people
+//! └── history/00000008.jsonl      what happened, one line each: [`crate::history`]
 //! ```
 //!
 //! Why no database: with files nothing is ever changed in place, so an interrupted write cannot harm
@@ -41,7 +42,7 @@ use crate::place::PlaceError;
 
 pub mod carry;
 pub mod chunks;
-mod fault;
+pub(crate) mod fault;
 pub(crate) mod files;
 mod format;
 mod known;
@@ -148,7 +149,7 @@ impl StoreError {
         )
     }
 
-    fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { doing, path: path.to_owned(), source }
     }
 }
