@@ -4,13 +4,16 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use crate::cause::in_words;
 use crate::diagnosis::explain;
 use crate::doctor::CHECKS;
 use crate::history::{self, Range};
 use crate::model::incident::{Cause, Confidence, Deed, Incident, SubjectKind};
 use crate::model::plural;
 
-use super::output::{BAD, DIM, DOUBT, GOOD, NAME, ago, fit, note, pad, paragraph, print, print_json, printable, styled, width};
+use super::output::{
+    BAD, DIM, DOUBT, GOOD, NAME, ago, fit, note, pad, paragraph, print, print_json, printable, styled, width,
+};
 use super::{CliError, Context, Exit};
 
 /// How many panes of a death are named.
@@ -52,8 +55,8 @@ struct Row<'a> {
 
 /// Explains.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
-    let history = history::read(&context.places.state, &Range::default());
-    say_damage(&history);
+    let mut history = history::read(&context.places.state, &Range::default());
+    say_damage(&mut history);
     let incidents = history.incidents();
     if arguments.all {
         return list(context, &incidents);
@@ -80,12 +83,12 @@ struct Document<'a> {
     incident: &'a Incident,
 }
 
-fn say_damage(history: &history::History) {
+fn say_damage(history: &mut history::History) {
     if history.damaged > 0 {
         note(&format!("{} of the history cannot be read", plural(history.damaged, "line")));
     }
-    for error in &history.unread {
-        note(&format!("{}", crate::cause::in_words(error)));
+    for error in history.unread.drain(..) {
+        note(&in_words(error));
     }
 }
 
@@ -229,9 +232,10 @@ fn evidence(incident: &Incident) -> String {
     }
     let mut out = head("What was seen");
     for (at, one) in incident.evidence.iter().enumerate() {
-        let time = one.at.map_or_else(|| " ".repeat(8), |at| {
-            at.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
-        });
+        let time = one.at.map_or_else(
+            || " ".repeat(8),
+            |at| at.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string(),
+        );
         let mark = if incident.verdict.finding.because.contains(&at) { "▸" } else { " " };
         let line = printable(&explain::fact(&one.fact));
         out.push_str(&paragraph(&format!("{mark} {}  ", styled(DIM, time)), 12, &line));
@@ -274,7 +278,10 @@ fn afterwards(incident: &Incident) -> String {
         && let Some(check) = CHECKS.iter().find(|check| check.id == id)
     {
         out.push_str(&head("What prevents it"));
-        let line = format!("{what}; doctor's check {id} ({}) tells whether that is so: keeperctl doctor", check.title);
+        let line = format!(
+            "{what}; doctor's check {id} ({}) tells whether that is so: keeperctl doctor",
+            check.title
+        );
         out.push_str(&paragraph("  ", 2, &line));
     }
     out

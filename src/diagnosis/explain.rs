@@ -2,7 +2,6 @@
 
 use crate::model::evidence::{End, EndWitness, Evidence, Fact, Limit, ShutdownWitness, Victim};
 use crate::model::incident::{Cause, Confidence, Incident, Subject, SubjectKind};
-use crate::model::plural;
 
 /// Returns the evidence as a sentence without its full stop.
 pub fn fact(fact: &Fact) -> String {
@@ -59,10 +58,8 @@ fn memory_fact(fact: &Fact) -> String {
                 Limit::Above => ": the limit of something above it, or the machine's memory, was used up",
                 Limit::Unknown => "",
             };
-            format!(
-                "the kernel killed {} in {unit} for want of memory{whose}",
-                plural(count(*kills), "process")
-            )
+            let processes = if *kills == 1 { "process" } else { "processes" };
+            format!("the kernel killed {kills} {processes} in {unit} for want of memory{whose}")
         }
         Fact::NoOomKill { unit } => format!("the kernel killed nothing in {unit} for want of memory"),
         Fact::OomVictim { victim, comm, pid, rss_bytes, limit } => {
@@ -160,10 +157,6 @@ fn nix_name(signal: u8) -> Option<&'static str> {
         "SIGSYS",
     ];
     NAMES.get(usize::from(signal).checked_sub(1)?).copied()
-}
-
-fn count(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn size(bytes: u64) -> String {

@@ -62,7 +62,8 @@ mod writer;
 pub use reader::{History, Range, read};
 pub use writer::Historian;
 
-/// The largest a file becomes, in bytes: room for about a thousand deaths. What is kept is removed in pieces of this size.
+/// The largest a file becomes, in bytes: room for about a thousand deaths. What is kept is removed in pieces of this
+/// size.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How many files are kept: with some deaths and logins a day that is years.

@@ -73,7 +73,8 @@ mod tests {
     use crate::model::incident::{Cause, Confidence, Deed, Finding, Subject, Verdict};
 
     fn death(kind: SubjectKind, pid: u32) -> Incident {
-        let finding = Finding { cause: Cause::ServerKilled, confidence: Confidence::Certain, because: Vec::new() };
+        let finding =
+            Finding { cause: Cause::ServerKilled, confidence: Confidence::Certain, because: Vec::new() };
         Incident {
             number: 0,
             at: Timestamp::now(),

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::{Uid, User};
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::diagnosis::explain;
 use crate::logind::Logind;
+use crate::model::entry::Happening;
 use crate::model::evidence::{Evidence, Fact, ShutdownWitness};
 use crate::model::incident::{Incident, SubjectKind};
 use crate::systemd::Manager;
@@ -95,6 +96,15 @@ impl Worker {
             info!(cause = incident.verdict.finding.cause.word(), "{}", explain::sentence(incident));
         }
         blocking(move || self.history.lock().unwrap_or_else(PoisonError::into_inner).record(incidents)).await
+    }
+
+    /// Writes down that something else happened. That this fails takes nothing away but the line.
+    pub(super) async fn note(self: Arc<Self>, what: Happening) {
+        let noted =
+            blocking(move || self.history.lock().unwrap_or_else(PoisonError::into_inner).note(what)).await;
+        if let Err(why) = noted {
+            debug!("the history has a line less: {why}");
+        }
     }
 }
 

@@ -30,8 +30,8 @@ mod state;
 mod watchers;
 mod worker;
 
-pub use chronicle::Chronicle;
 pub use action::{Action, Capture, SaveJob};
+pub use chronicle::Chronicle;
 pub use event::{Answer, Asked, Ending, Event, Inquiry, Look, Proven, Saved, Text, Token};
 pub use recorder::{Bounds, Recorder};
 pub use run::{Startup, StartupError, run};

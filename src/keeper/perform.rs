@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use crate::dbus::interface::Request;
 use crate::logind::ShutdownWatch;
 use crate::model::describe_counts;
+use crate::model::entry::Happening;
 
 use super::action::Action;
 use super::event::{Answer, Asked, Event, Token};
@@ -43,6 +44,8 @@ impl Performer {
         started: Instant,
     ) -> Self {
         let worker = Arc::new(Worker::new(startup));
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        tokio::spawn(worker.clone().note(Happening::KeeperStarted { version }));
         Self { worker, events, summary, shutdown, started, waiting: HashMap::new(), next_token: 0 }
     }
 
@@ -58,10 +61,12 @@ impl Performer {
     pub(super) fn shutdown_event(&self, begins: bool) -> Event {
         if begins {
             info!("a shutdown begins");
+            tokio::spawn(self.worker.clone().note(Happening::ShutdownBegins));
             let held = self.shutdown.as_ref().is_some_and(ShutdownWatch::holds);
             Event::ShutdownBegins { held }
         } else {
             info!("the shutdown was called off");
+            tokio::spawn(self.worker.clone().note(Happening::ShutdownCancelled));
             Event::ShutdownCancelled
         }
     }
@@ -138,6 +143,7 @@ impl Performer {
     /// Lets the waiting client go, so that nothing of ours is left at the server.
     pub(super) async fn leave(self) {
         self.worker.stop_waiting().await;
+        self.worker.note(Happening::KeeperEnded).await;
         info!("ending; the tmux server goes on");
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
-use crate::cgroup::watch::{MemoryWatch, ROOT};
+use crate::cgroup::{MemoryWatch, ROOT};
 use crate::ends::{EndWatch, ProcessId};
 use crate::model::evidence::Sighting;
 use crate::proc::Proc;
@@ -57,7 +57,9 @@ impl Watchers {
         self.cgroups.clone_from(&seen.cgroups);
         self.follow_processes(seen);
         if let Some(memory) = &self.memory {
-            memory.follow(seen.cgroups.values().flat_map(|cgroup| with_parents(cgroup)).collect::<BTreeSet<_>>());
+            memory.follow(
+                seen.cgroups.values().flat_map(|cgroup| with_parents(cgroup)).collect::<BTreeSet<_>>(),
+            );
         }
         if let Some(units) = &self.units {
             let unit = |cgroup: &String| Placement::of(cgroup).unit().map(str::to_owned);
@@ -82,7 +84,8 @@ impl Watchers {
 /// those are gone.
 fn with_parents(cgroup: &str) -> Vec<String> {
     let mut all = vec![cgroup.to_owned()];
-    let Some(manager) = cgroup.find("/user@").and_then(|at| Some(at + 1 + cgroup[at + 1..].find('/')?)) else {
+    let Some(manager) = cgroup.find("/user@").and_then(|at| Some(at + 1 + cgroup[at + 1..].find('/')?))
+    else {
         return all;
     };
     let mut path = cgroup;

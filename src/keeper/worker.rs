@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 use crate::cause::in_words;
 use crate::config::Settings;
 use crate::environment::Login;
+use crate::model::entry::Happening;
 use crate::model::{ObjectId, PaneStart, ServerId, Snapshot, StartMode};
 use crate::proc::Proc;
 use crate::restore::execute::{Executor, Outcome, Report};
@@ -242,6 +243,7 @@ impl Worker {
         self.protect(plan.generation).await;
         self.say_lost_texts(plan.generation).await;
         self.say_other_globals(plan.generation).await;
+        self.clone().note(restored(plan.generation, &report)).await;
         for (session, outcome) in &report.sessions {
             match outcome {
                 Outcome::Restored => info!(session, generation = plan.generation, "restored"),
@@ -362,6 +364,13 @@ impl Worker {
         }
         Ok((generation, Arc::new(snapshot)))
     }
+}
+
+/// Returns a restore as something that happened.
+fn restored(generation: u64, report: &Report) -> Happening {
+    let back = report.sessions.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)));
+    let sessions = back.map(|(name, _)| name.clone()).collect();
+    Happening::Restored { generation, sessions, complete: report.complete() }
 }
 
 /// Runs something that waits for the disk without holding up the loop.

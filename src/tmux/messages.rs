@@ -23,7 +23,11 @@ pub struct Kill {
 impl Kill {
     /// Returns it as a fact.
     pub fn fact(&self) -> Fact {
-        Fact::KillCommand { client: self.client.clone(), key: self.key.clone(), command: self.command.clone() }
+        Fact::KillCommand {
+            client: self.client.clone(),
+            key: self.key.clone(),
+            command: self.command.clone(),
+        }
     }
 
     /// Returns the command's name, one of [`KILLS`].
@@ -33,7 +37,10 @@ impl Kill {
 
     /// Returns whether it ends all but what it names.
     pub fn ends_others(&self) -> bool {
-        self.command.split(' ').skip(1).any(|word| word.starts_with('-') && word.contains('a') && !word.contains('t'))
+        self.command
+            .split(' ')
+            .skip(1)
+            .any(|word| word.starts_with('-') && word.contains('a') && !word.contains('t'))
     }
 
     /// Returns what it names, if it names anything.
@@ -127,7 +134,8 @@ mod tests {
     fn what_was_read_is_not_read_again() {
         let (_, mark) = parse(LOG, &Mark::default());
         assert_eq!(parse(LOG, &mark).0, []);
-        let later = format!("00:31: client-9 command: show-messages\n00:30: client-8 command: kill-pane -a\n{LOG}");
+        let later =
+            format!("00:31: client-9 command: show-messages\n00:30: client-8 command: kill-pane -a\n{LOG}");
         let (kills, _) = parse(&later, &mark);
         assert_eq!(told(&kills), ["client-8 kill-pane -a"]);
         assert!(kills[0].ends_others());

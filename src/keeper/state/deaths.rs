@@ -84,7 +84,7 @@ impl State {
         }
         for (subject, pane) in newly_dead(&before.server, &after.server) {
             let whereabouts = whereabouts(before, &subject);
-            let facts = pane.dead.map(|dead| ended(dead)).into_iter().collect();
+            let facts = pane.dead.map(ended).into_iter().collect();
             self.note(now, subject, whereabouts, facts, generation);
         }
     }
