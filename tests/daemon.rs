@@ -369,18 +369,20 @@ fn a_service_never_founds_a_server_in_its_own_control_group() {
 }
 
 #[test]
-fn a_server_whose_socket_is_gone_is_named_and_not_replaced() {
+fn complaint_19_a_server_whose_socket_is_gone_is_told_to_make_it_again() {
     let keeper = Keeper::start();
     keeper.tmux.run(&["new-session", "-d", "-s", "web"]);
     keeper.saved_sessions(&["web"]);
     let pid = keeper.tmux.server_pid().unwrap();
     fs::remove_file(&keeper.tmux.socket).unwrap();
-    until("the problem to be named", || keeper.problem().contains(&format!("kill -USR1 {pid}")));
-    assert!(!keeper.tmux.socket.exists());
-    signal(pid, "USR1");
-    until("the problem to be gone", || keeper.problem().is_empty());
+    until("the socket to be back", || keeper.tmux.socket.exists());
     assert_eq!(keeper.tmux.server_pid(), Some(pid));
     assert_eq!(keeper.tmux.sessions(), ["web"]);
+    until("the problem to be gone", || keeper.problem().is_empty());
+    until("the death certificate", || {
+        let said = keeper.ctl_json(&["why"]);
+        said["incident"]["verdict"]["cause"] == "socket-lost"
+    });
 }
 
 #[test]

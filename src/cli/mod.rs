@@ -24,6 +24,7 @@ mod restore;
 mod setup;
 mod snapshot;
 mod status;
+mod timeline;
 mod tree;
 mod uninstall;
 mod why;
@@ -67,6 +68,8 @@ enum Command {
     Drill(drill::Arguments),
     /// Say why something died
     Why(why::Arguments),
+    /// Show what happened when
+    Timeline(timeline::Arguments),
     /// Take over what another tool has saved, as a snapshot
     Import(import::Arguments),
     /// Print shell completions
@@ -192,6 +195,7 @@ async fn run(arguments: Arguments) -> Result<Exit, CliError> {
         Command::Restore(arguments) => restore::run(&context, &arguments).await,
         Command::Drill(arguments) => drill::run(&context, &arguments).await,
         Command::Why(arguments) => why::run(&context, &arguments),
+        Command::Timeline(arguments) => timeline::run(&context, &arguments),
         Command::Import(arguments) => import::run(&context, &arguments).await,
         Command::Completions { shell } => completions(shell),
     }

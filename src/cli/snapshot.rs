@@ -13,7 +13,7 @@ use super::{CliError, Context, Exit};
 mod carry;
 mod diff;
 mod list;
-mod moment;
+pub(super) mod moment;
 mod pin;
 mod rm;
 mod show;

@@ -64,7 +64,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
     let found = match &arguments.target {
         Some(target) => Some(find(&incidents, target)?),
         None if arguments.last => incidents.last().copied(),
-        None => incidents.iter().rfind(|incident| is_unwanted(incident)).copied(),
+        None => incidents.iter().rfind(|incident| explain::is_unwanted(incident)).copied(),
     };
     let Some(incident) = found else {
         return nothing(context, &incidents);
@@ -105,11 +105,6 @@ fn nothing(context: &Context, incidents: &[&Incident]) -> Result<Exit, CliError>
         note("nothing has died that its user did not want; for the last death of all: keeperctl why --last");
     }
     Ok(Exit::Done)
-}
-
-/// Returns whether a death is one that its user may wonder about.
-fn is_unwanted(incident: &Incident) -> bool {
-    !matches!(incident.verdict.finding.cause, Cause::ClosedByUser | Cause::LastSession)
 }
 
 /// Finds the last death of what is named.
@@ -183,7 +178,7 @@ fn clock(at: Timestamp) -> String {
 /// Returns everything that is known of a death, for a person.
 fn text(incident: &Incident, now: Timestamp) -> String {
     let finding = &incident.verdict.finding;
-    let style = match (is_unwanted(incident), finding.confidence) {
+    let style = match (explain::is_unwanted(incident), finding.confidence) {
         (false, _) => GOOD,
         (true, Confidence::Certain | Confidence::Likely) => BAD,
         (true, _) => DOUBT,

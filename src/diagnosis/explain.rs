@@ -1,6 +1,6 @@
 //! A verdict in words.
 
-use crate::model::evidence::{End, EndWitness, Evidence, Fact, Limit, ShutdownWitness, Victim};
+use crate::model::evidence::{End, EndWitness, Evidence, Fact, KillCommand, Limit, ShutdownWitness, Victim};
 use crate::model::incident::{Cause, Confidence, Incident, Subject, SubjectKind};
 
 /// Returns the evidence as a sentence without its full stop.
@@ -14,10 +14,7 @@ pub fn fact(fact: &Fact) -> String {
             format!("process {pid} is the server, and the path of its socket is gone")
         }
         Fact::NoSessionLeft => "its last session had ended, and exit-empty is on".to_owned(),
-        Fact::KillCommand { client, key, command } => match key {
-            Some(key) => format!("{client} pressed {key}: {command}"),
-            None => format!("{client} ran: tmux {command}"),
-        },
+        Fact::KillCommand(kill) => kill_command(kill),
         Fact::VersionMismatch { said } => format!("tmux says: {said}"),
         Fact::ClientLost { terminal } => format!("the client on {terminal} is gone, and its session lives"),
         Fact::Ended { end, witness } => format!("{}, says {}", ended(*end), end_witness(*witness)),
@@ -47,6 +44,15 @@ pub fn fact(fact: &Fact) -> String {
             format!("the machine was shut down, says {}", shutdown_witness(*witness))
         }
         Fact::NoShutdown { witness } => format!("{} shows no shutdown", shutdown_witness(*witness)),
+    }
+}
+
+fn kill_command(kill: &KillCommand) -> String {
+    let KillCommand { client, key, command } = kill;
+    match key {
+        Some(key) => format!("{client} pressed {key}: {command}"),
+        None if client.is_empty() => format!("the server ran: {command}"),
+        None => format!("{client} ran: {command}"),
     }
 }
 
@@ -93,10 +99,10 @@ fn victim_in_words(victim: Victim) -> &'static str {
 
 fn ended(end: End) -> String {
     match end {
-        End::Exited(0) => "its program ended by itself with status 0".to_owned(),
-        End::Exited(status) => format!("its program ended with status {status}"),
-        End::Killed(0) => "a signal ended its program".to_owned(),
-        End::Killed(signal) => format!("{} ended its program", signal_name(signal)),
+        End::Exited(0) => "it ended by itself with status 0".to_owned(),
+        End::Exited(status) => format!("it ended with status {status}"),
+        End::Killed(0) => "a signal ended it".to_owned(),
+        End::Killed(signal) => format!("{} ended it", signal_name(signal)),
     }
 }
 
@@ -211,8 +217,11 @@ fn cause(cause: Cause, subject: &Subject, evidence: &[Evidence]) -> String {
         Cause::LastSession => "its last session ended, and a server without sessions ends (exit-empty)".to_owned(),
         Cause::ProgramFailed | Cause::ProgramKilled => last_end(evidence),
         Cause::ClosedByUser if kind == SubjectKind::Server => "it was told to end: kill-server, or SIGTERM".to_owned(),
-        Cause::ClosedByUser if holds(evidence, |fact| matches!(fact, Fact::KillCommand { .. })) => {
+        Cause::ClosedByUser if holds(evidence, |fact| matches!(fact, Fact::KillCommand(_))) => {
             "it was closed with a tmux command".to_owned()
+        }
+        Cause::ClosedByUser if holds(evidence, is_hung_up) => {
+            "it was closed: its terminal went away, as it does when tmux is told to kill it".to_owned()
         }
         Cause::ClosedByUser => "what ran there ended by itself: exit, Ctrl-D, or it was done".to_owned(),
         Cause::TerminalClosed => "its terminal was closed; nothing died".to_owned(),
@@ -234,16 +243,28 @@ fn oom(subject: &Subject, evidence: &[Evidence]) -> String {
     }
 }
 
+fn is_hung_up(fact: &Fact) -> bool {
+    matches!(fact, Fact::Ended { end: End::Killed(1), .. })
+}
+
 fn last_end(evidence: &[Evidence]) -> String {
     let end = evidence.iter().find_map(|one| match one.fact {
         Fact::Ended { end, .. } => Some(end),
         _ => None,
     });
-    end.map_or_else(|| "its program ended with an error".to_owned(), ended)
+    end.map_or_else(
+        || "its program ended with an error".to_owned(),
+        |end| format!("its program: {}", ended(end)),
+    )
 }
 
 fn holds(evidence: &[Evidence], wanted: impl Fn(&Fact) -> bool) -> bool {
     evidence.iter().any(|one| wanted(&one.fact))
+}
+
+/// Returns whether a death is one that its user may wonder about.
+pub fn is_unwanted(incident: &Incident) -> bool {
+    !matches!(incident.verdict.finding.cause, Cause::ClosedByUser | Cause::LastSession)
 }
 
 /// Returns what keeps such a thing from happening, with the id of the check of `keeperctl doctor` that applies.

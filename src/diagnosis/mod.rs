@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the table: which facts together show which cause, and how surely | [`rules`] |
 //! | a verdict in words | [`explain`] |
+//! | which command closed what | [`kills`] |
 //! | what a server has lost between two looks | [`losses`] |
 //! | which of the facts that were seen are about a death | [`relevance`] |
 //!
@@ -14,6 +15,7 @@ use crate::model::evidence::Evidence;
 use crate::model::incident::{Cause, Confidence, Finding, Subject, Verdict};
 
 pub mod explain;
+pub mod kills;
 pub mod losses;
 pub mod relevance;
 pub mod rules;

@@ -159,7 +159,7 @@ fn no_session_left(_: &Subject, fact: &Fact) -> bool {
 }
 
 fn kill_command(_: &Subject, fact: &Fact) -> bool {
-    matches!(fact, Fact::KillCommand { .. })
+    matches!(fact, Fact::KillCommand(_))
 }
 
 fn version_mismatch(_: &Subject, fact: &Fact) -> bool {

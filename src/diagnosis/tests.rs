@@ -1,7 +1,7 @@
 //! Every cause with the evidence that it leaves, and every subset of that.
 
 use super::*;
-use crate::model::evidence::{End, EndWitness, Fact, Limit, ShutdownWitness, Victim};
+use crate::model::evidence::{End, EndWitness, Fact, KillCommand, Limit, ShutdownWitness, Victim};
 use crate::model::incident::{LostPane, SubjectKind};
 use crate::model::{BootId, PaneId, ServerId};
 
@@ -24,7 +24,11 @@ fn victim(victim: Victim) -> Fact {
 }
 
 fn kill_command() -> Fact {
-    Fact::KillCommand { client: "/dev/pts/3".into(), key: Some("x".into()), command: "kill-pane".into() }
+    Fact::KillCommand(KillCommand {
+        client: "/dev/pts/3".into(),
+        key: Some("x".into()),
+        command: "kill-pane".into(),
+    })
 }
 
 fn login_ended() -> Fact {

@@ -28,7 +28,8 @@ pub struct Range {
 }
 
 impl Range {
-    fn contains(&self, at: Timestamp) -> bool {
+    /// Returns whether a time is in it.
+    pub fn contains(&self, at: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at <= until)
     }
 

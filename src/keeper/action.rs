@@ -27,6 +27,11 @@ pub enum Action {
     Inquire(Vec<Death>),
     /// Write deaths down, and let everybody know.
     Record(Vec<Incident>),
+    /// Have a server make its socket again; ends in `Signalled`.
+    BringBackSocket {
+        /// The server's process id.
+        pid: u32,
+    },
     /// Start a server; ends in `Founded`.
     Found,
     /// Save a state; ends in `Saved`.

@@ -1,14 +1,14 @@
 //! Writes what happens into the history. A death that was written down already is not written down again: a keeper that
 //! was killed before it saved what came after finds the same server gone once more.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use crate::history::{Historian, Range, read};
 use crate::model::entry::{Entry, Happening};
-use crate::model::incident::{Incident, SubjectKind};
+use crate::model::incident::{Cause, Incident, SubjectKind};
 use crate::model::{BootId, ServerId};
 use crate::store::StoreError;
 
@@ -19,6 +19,8 @@ pub struct Chronicle {
     boot: BootId,
     /// The servers whose ends are written down.
     ended: HashSet<ServerId>,
+    /// When earlier boots were seen to go down in an orderly way.
+    shutdowns: HashMap<BootId, Timestamp>,
 }
 
 impl Chronicle {
@@ -28,7 +30,12 @@ impl Chronicle {
         let history = read(state, &Range::default());
         let servers = history.incidents().into_iter().filter(|one| is_end_of_server(one));
         let ended = servers.map(|incident| incident.subject.server.clone()).collect();
-        Ok(Self { historian, boot, ended })
+        Ok(Self { historian, boot, ended, shutdowns: shutdowns(&history.entries) })
+    }
+
+    /// Returns when an earlier boot was seen to go down in an orderly way, if it was.
+    pub(super) fn shutdown_of(&self, boot: &BootId) -> Option<Timestamp> {
+        self.shutdowns.get(boot).copied()
     }
 
     /// Writes deaths down, and gives them their numbers.
@@ -62,15 +69,33 @@ impl Chronicle {
     }
 }
 
+/// Returns the boots that began to go down and were not called back.
+fn shutdowns(entries: &[Entry]) -> HashMap<BootId, Timestamp> {
+    let mut shutdowns = HashMap::new();
+    for entry in entries {
+        match entry.what {
+            Happening::ShutdownBegins => {
+                shutdowns.insert(entry.boot.clone(), entry.at);
+            }
+            Happening::ShutdownCancelled => {
+                shutdowns.remove(&entry.boot);
+            }
+            _ => {}
+        }
+    }
+    shutdowns
+}
+
 /// Returns whether a server is gone with it. One that cannot be reached lives.
 fn is_end_of_server(incident: &Incident) -> bool {
-    incident.subject.kind == SubjectKind::Server
+    let lives = matches!(incident.verdict.finding.cause, Cause::SocketLost | Cause::Upgraded);
+    incident.subject.kind == SubjectKind::Server && !lives
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::incident::{Cause, Confidence, Deed, Finding, Subject, Verdict};
+    use crate::model::incident::{Confidence, Deed, Finding, Subject, Verdict};
 
     fn death(kind: SubjectKind, pid: u32) -> Incident {
         let finding =
@@ -91,6 +116,23 @@ mod tests {
             last_seen_in: None,
             deed: Deed::Nothing,
         }
+    }
+
+    #[test]
+    fn a_shutdown_that_was_called_off_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let boot = |name: &str| BootId(name.into());
+        let note = |name: &str, what: &[Happening]| {
+            let mut chronicle = Chronicle::open(dir.path(), boot(name)).unwrap();
+            what.iter().for_each(|what| chronicle.note(what.clone()).unwrap());
+        };
+        note("one", &[Happening::ShutdownBegins, Happening::KeeperEnded]);
+        note("two", &[Happening::ShutdownBegins, Happening::ShutdownCancelled]);
+        note("three", &[Happening::KeeperEnded]);
+        let chronicle = Chronicle::open(dir.path(), boot("four")).unwrap();
+        let down: Vec<bool> =
+            ["one", "two", "three"].map(|name| chronicle.shutdown_of(&boot(name)).is_some()).into();
+        assert_eq!(down, [true, false, false]);
     }
 
     #[test]

@@ -37,10 +37,12 @@ pub enum Event {
     ShutdownCancelled,
     /// Somebody who watches has seen something.
     Sighted(Sighting),
-    /// What else is known of deaths; the answer to `Inquire`.
-    Inquired(Vec<Inquiry>),
+    /// What else is known of deaths, and what was seen around their time; the answer to `Inquire`.
+    Inquired(Vec<Inquiry>, Vec<Sighting>),
     /// Deaths are written down; in words, why not.
     Recorded(Result<(), String>),
+    /// A server was told to make its socket again, or not; in words, why not.
+    Signalled(Result<(), String>),
     /// A server was started, or not; in words, why not.
     Founded(Result<(), String>),
     /// A save is finished; in words, why it failed.

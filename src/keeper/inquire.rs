@@ -1,5 +1,6 @@
 //! Looks into deaths: asks those who are not watched all the time.
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,11 +10,13 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::diagnosis::explain;
-use crate::logind::Logind;
+use crate::logind::{LINGER_DIR, Linger, Logind};
+use crate::model::BootId;
 use crate::model::entry::Happening;
-use crate::model::evidence::{Evidence, Fact, ShutdownWitness};
+use crate::model::evidence::{Evidence, Fact, Gap, ShutdownWitness, Sighting};
 use crate::model::incident::{Incident, SubjectKind};
 use crate::systemd::Manager;
+use crate::systemd::journal::Journal;
 
 use super::event::Inquiry;
 use super::state::Death;
@@ -21,6 +24,9 @@ use super::worker::{Worker, blocking};
 
 /// How long the managers may take to say whether they are stopping.
 const ASK_MAX: Duration = Duration::from_secs(3);
+
+/// How much of the journal is read around deaths.
+const AROUND: SignedDuration = SignedDuration::from_secs(30);
 
 /// What the user's manager and the machine are about to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,26 +74,92 @@ impl GoingDown {
 }
 
 impl Worker {
-    /// Finds out what can be found out about deaths. `started` is when the state's clock was 0.
-    pub(super) async fn inquire(&self, started: Instant, deaths: Vec<Death>) -> Vec<Inquiry> {
+    /// Finds out what can be found out about deaths, and what was seen around their time. `started` is when the
+    /// state's clock was 0.
+    pub(super) async fn inquire(
+        &self,
+        started: Instant,
+        deaths: Vec<Death>,
+    ) -> (Vec<Inquiry>, Vec<Sighting>) {
+        let now = Timestamp::now();
+        let ago = |death: &Death| {
+            SignedDuration::try_from(started.elapsed().saturating_sub(death.noticed)).unwrap_or_default()
+        };
+        let (found, gaps) =
+            self.read_journal(now, deaths.iter().filter(|death| is_puzzling(death)).map(ago).max()).await;
         let going_down = GoingDown::ask().await.facts();
         let mut inquiries = Vec::new();
         for death in deaths {
-            let ago = started.elapsed().saturating_sub(death.noticed);
-            let noticed = Timestamp::now() - SignedDuration::try_from(ago).unwrap_or(SignedDuration::ZERO);
-            let mut evidence: Vec<Evidence> = Vec::new();
-            if !death.facts.contains(&Fact::GoneUnseen) {
-                evidence.extend(going_down.iter().cloned().map(Fact::undated));
-            }
-            if let Some(session) = &death.whereabouts.login
-                && death.subject.kind == SubjectKind::Server
-                && is_killed_at_logout(session).await
-            {
-                evidence.push(Fact::LoginEnded { session: session.clone() }.undated());
-            }
-            inquiries.push(Inquiry { death, noticed, evidence, gaps: Vec::new() });
+            let noticed = now - ago(&death);
+            let mut gaps = if is_puzzling(&death) { gaps.clone() } else { Vec::new() };
+            let evidence = if death.facts.contains(&Fact::GoneUnseen) {
+                self.look_back(&death, &mut gaps).await
+            } else {
+                let mut facts = going_down.clone();
+                facts.extend(login_ended(&death).await);
+                facts.into_iter().map(Fact::undated).collect()
+            };
+            inquiries.push(Inquiry { death, noticed, evidence, gaps });
         }
-        inquiries
+        (inquiries, found)
+    }
+
+    /// Reads what the journal has of the time since the oldest of some deaths.
+    async fn read_journal(
+        &self,
+        now: Timestamp,
+        oldest: Option<SignedDuration>,
+    ) -> (Vec<Sighting>, Vec<Gap>) {
+        let Some(oldest) = oldest else { return Default::default() };
+        let findings = self.journal.deaths(now - oldest - AROUND, now).await;
+        (findings.sightings, findings.gaps)
+    }
+
+    /// Finds out what became of something while no keeper watched.
+    async fn look_back(&self, death: &Death, gaps: &mut Vec<Gap>) -> Vec<Evidence> {
+        let before = death.facts.iter().find_map(|fact| match fact {
+            Fact::OtherBoot { before } => Some(before),
+            _ => None,
+        });
+        match before {
+            Some(boot) => self.look_back_at_boot(boot, gaps).await,
+            None if death.subject.kind == SubjectKind::Server => self.look_back_at_manager(death).await,
+            None => Vec::new(),
+        }
+    }
+
+    /// Finds out how an earlier boot ended.
+    async fn look_back_at_boot(&self, boot: &BootId, gaps: &mut Vec<Gap>) -> Vec<Evidence> {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner).shutdown_of(boot);
+        let noted = history.map(|at| Fact::Shutdown { witness: ShutdownWitness::Keeper }.at(at));
+        let told = match self.journal.end_of(boot).await {
+            Ok(sighting) => Some(sighting.fact.at(sighting.at)),
+            Err(gap) => {
+                gaps.push(gap);
+                None
+            }
+        };
+        noted.into_iter().chain(told).collect()
+    }
+
+    /// Finds out whether the user's manager is another one than that under which something was last seen.
+    async fn look_back_at_manager(&self, death: &Death) -> Vec<Evidence> {
+        let Some(seen) = death.last_seen_at else { return Vec::new() };
+        let ask = async {
+            let bus = zbus::Connection::system().await.ok()?;
+            let uid = Uid::effective().as_raw();
+            let began = crate::systemd::manager_began(&bus, uid).await?;
+            let user = User::from_uid(Uid::effective()).ok()??;
+            let logind = Logind::connect(&bus).await.ok()?;
+            Some((began, logind.linger(uid, &user.name, Path::new(LINGER_DIR)).await.ok()))
+        };
+        let Some((began, linger)) =
+            timeout(ASK_MAX, ask).await.ok().flatten().filter(|(began, _)| *began > seen)
+        else {
+            return Vec::new();
+        };
+        let lingers = (linger == Some(Linger::Off)).then(|| Fact::NotLingering.undated());
+        [Fact::ManagerRestarted.at(began)].into_iter().chain(lingers).collect()
     }
 
     /// Writes deaths down, and says so in the journal.
@@ -106,6 +178,17 @@ impl Worker {
             debug!("the history has a line less: {why}");
         }
     }
+}
+
+/// Returns whether the journal may know more of a death than what was seen of it.
+fn is_puzzling(death: &Death) -> bool {
+    !death.facts.iter().any(|fact| matches!(fact, Fact::KillCommand(_)))
+}
+
+/// Returns whether a server ended with the login that it lived in.
+async fn login_ended(death: &Death) -> Option<Fact> {
+    let session = death.whereabouts.login.as_ref().filter(|_| death.subject.kind == SubjectKind::Server)?;
+    is_killed_at_logout(session).await.then(|| Fact::LoginEnded { session: session.clone() })
 }
 
 /// Returns whether logind has ended a session of ours, or is about to, and all that was left in it. It says goodbye

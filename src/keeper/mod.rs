@@ -21,6 +21,7 @@ mod changes;
 mod chronicle;
 mod drill;
 mod event;
+mod guardian;
 mod inquire;
 mod perform;
 mod recorder;

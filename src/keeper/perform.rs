@@ -90,10 +90,16 @@ impl Performer {
             Action::AskGoingDown => self.task(async { Event::GoingDown(GoingDown::ask().await.is_so()) }),
             Action::Inquire(deaths) => {
                 let started = self.started;
-                self.task(async move { Event::Inquired(worker.inquire(started, deaths).await) });
+                self.task(async move {
+                    let (inquiries, found) = worker.inquire(started, deaths).await;
+                    Event::Inquired(inquiries, found)
+                });
             }
             Action::Record(incidents) => {
                 self.task(async move { Event::Recorded(worker.record(incidents).await) });
+            }
+            Action::BringBackSocket { pid } => {
+                self.task(async move { Event::Signalled(worker.bring_back_socket(pid)) });
             }
             Action::Found => self.task(async move { Event::Founded(worker.found().await) }),
             Action::Save(job) => self.task(async move { Event::Saved(worker.save(job).await) }),

@@ -119,6 +119,18 @@ pub enum Victim {
     Child,
 }
 
+/// A client's command that ends something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KillCommand {
+    /// The client: its terminal if it was attached, else `client-PID`; empty for a hook's and the like.
+    pub client: String,
+    /// The key that was pressed, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The command as tmux writes it: `kill-window -t web:1`.
+    pub command: String,
+}
+
 /// Something that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
@@ -141,15 +153,7 @@ pub enum Fact {
     /// The server had no session left just before, and ends when that is so (`exit-empty`).
     NoSessionLeft,
     /// A client told the server to close it. From the server's message log (`show-messages`).
-    KillCommand {
-        /// The client: its terminal if it was attached, else `client-PID`.
-        client: String,
-        /// The key that was pressed, if it was one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        key: Option<String>,
-        /// The command: `kill-window -t web:1`.
-        command: String,
-    },
+    KillCommand(KillCommand),
     /// tmux cannot talk to the server any more because one of them was replaced by another version.
     VersionMismatch {
         /// What tmux says.

@@ -8,6 +8,7 @@ pub mod foreign;
 pub mod globals;
 mod name;
 pub mod plan;
+pub mod policy;
 pub mod selection;
 
 /// Options that are saved and compared but not set again, because they would end what has just come back: a

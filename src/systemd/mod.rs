@@ -12,10 +12,13 @@ pub mod watch;
 
 pub use manager::{Manager, ManagerError};
 
+use jiff::Timestamp;
 use zbus::Connection;
 use zbus::connection::Builder;
 
 use crate::place::user_runtime_dir;
+
+use proxy::{Manager1Proxy, Unit1Proxy};
 
 /// Returns the address of the user bus where the environment does not name it: `bus` in the user's runtime
 /// directory, which is there also after `su` and in a cron job.
@@ -23,6 +26,15 @@ pub fn user_bus_address() -> Option<String> {
     let named = std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some_and(|address| !address.is_empty());
     let dir = user_runtime_dir().filter(|_| !named)?;
     Some(format!("unix:path={}/bus", dir.display()))
+}
+
+/// Returns when a user's manager was started, as the system's manager tells everybody.
+pub async fn manager_began(system_bus: &Connection, uid: u32) -> Option<Timestamp> {
+    let system = Manager1Proxy::new(system_bus).await.ok()?;
+    let path = system.get_unit(&format!("user@{uid}.service")).await.ok()?;
+    let unit = Unit1Proxy::builder(system_bus).path(path).build().await.ok()?;
+    let since_1970 = unit.active_enter_timestamp().await.ok()?;
+    Timestamp::from_microsecond(i64::try_from(since_1970).ok()?).ok()
 }
 
 /// Reaches the user bus.

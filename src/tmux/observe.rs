@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use crate::model::evidence::KillCommand;
 use crate::model::{
     ByteString, Dead, ObjectId, Pane, PaneId, PaneStart, Server, ServerId, Session, SessionId, Window,
 };
@@ -32,6 +33,8 @@ pub struct Observation {
     pub attached: HashMap<SessionId, u32>,
     /// The control groups of the server and of the panes' own processes, by process id.
     pub cgroups: HashMap<u32, String>,
+    /// What clients told the server to end since the look before, if that had something that is gone now.
+    pub kills: Vec<KillCommand>,
 }
 
 /// Signs of life of a pane.
@@ -183,7 +186,7 @@ impl Builder<'_> {
             panes.into_iter().map(|(id, (_, vitals))| (id, vitals)).collect();
         let pids = vitals.values().map(|vitals| vitals.pid).filter(|pid| *pid != 0).chain([self.pid]);
         let cgroups = pids.filter_map(|pid| Some((pid, self.programs.proc.cgroup(pid).ok()?))).collect();
-        Observation { server, vitals, attached, cgroups }
+        Observation { server, vitals, attached, cgroups, kills: Vec::new() }
     }
 
     fn empty_session(&self, row: &SessionRow) -> Session {

@@ -10,7 +10,7 @@ use crate::machine::{Machine, Output, Suite, User};
 use crate::{on, push_program, skip};
 
 /// How long the guest may take for anything; it is emulated and about twenty times slower than metal.
-const LONG: Duration = Duration::from_secs(240);
+pub(crate) const LONG: Duration = Duration::from_secs(240);
 
 /// Everything about panes that must be the same after a restore, one line each.
 const TREE: &str = "#{session_name}|#{window_index}|#{window_name}|#{window_active}|#{window_last_flag}|\
@@ -78,7 +78,7 @@ impl Lap {
 // ── helpers ──
 
 /// Runs a script as the user, in a login shell over a connection of its own.
-fn agent(machine: &Machine, script: &str) -> Result<String> {
+pub(crate) fn agent(machine: &Machine, script: &str) -> Result<String> {
     machine.command(User::Agent, script).login().deadline(LONG).ok()
 }
 
@@ -86,7 +86,7 @@ fn agent_any(machine: &Machine, script: &str) -> Result<Output> {
     machine.command(User::Agent, script).login().deadline(LONG).run()
 }
 
-fn root(machine: &Machine, script: &str) -> Result<String> {
+pub(crate) fn root(machine: &Machine, script: &str) -> Result<String> {
     machine.command(User::Root, script).deadline(LONG).ok()
 }
 
@@ -115,7 +115,7 @@ fn ctl(machine: &Machine, words: &str) -> Result<Output> {
         .run()
 }
 
-fn ctl_json(machine: &Machine, words: &str) -> Result<Value> {
+pub(crate) fn ctl_json(machine: &Machine, words: &str) -> Result<Value> {
     let output = ctl(machine, &format!("{words} --json"))?;
     serde_json::from_str(&output.stdout).with_context(|| format!("keeperctl {words}: {output}"))
 }
@@ -165,7 +165,7 @@ fn check(doctor: &Value, id: &str) -> Result<Value> {
 
 // ── chapters ──
 
-fn install(machine: &Machine) -> Result<()> {
+pub(crate) fn install(machine: &Machine) -> Result<()> {
     let programs = [
         ("agent-keeper", env!("CARGO_BIN_EXE_agent-keeper")),
         ("keeperctl", env!("CARGO_BIN_EXE_keeperctl")),

@@ -7,6 +7,7 @@
 mod inside;
 mod keeper;
 mod machine;
+mod matrix;
 mod smoke;
 
 use std::path::Path;

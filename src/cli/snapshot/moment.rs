@@ -18,12 +18,20 @@ pub enum MomentError {
     Future(String),
 }
 
+/// Reads where a stretch of time begins: a day at its beginning, a second at its own.
+pub fn parse_beginning(text: &str, now: &Zoned) -> Result<Timestamp, MomentError> {
+    match whole_day(text, now).and_then(|date| date.to_zoned(now.time_zone().clone()).ok()) {
+        Some(day) if day <= *now => Ok(day.timestamp()),
+        _ => parse(text, now).map(|moment| Timestamp::from_second(moment.as_second()).unwrap_or(moment)),
+    }
+}
+
 /// Reads a point in time that is not after `now`, in the time zone of that.
 pub fn parse(text: &str, now: &Zoned) -> Result<Timestamp, MomentError> {
     let moment = ago(text, now)
+        .or_else(|| whole_day(text, now).and_then(|date| end_of_day(date, now)))
         .or_else(|| on_a_day(text, now))
         .or_else(|| last_time_it_was(text, now))
-        .or_else(|| on_a_date(text, now))
         .or_else(|| with_offset(text).or_else(|| local(text, now)).map(end_of_second));
     let moment = moment.ok_or(MomentError::NoTime)?;
     let begins = moment.timestamp().as_second();
@@ -43,19 +51,27 @@ fn ago(text: &str, now: &Zoned) -> Option<Zoned> {
     if span.is_negative() { None } else { now.checked_sub(span).ok() }
 }
 
-/// `yesterday`, `today 9:30`, `monday`, `tue 18:00`
+/// `yesterday`, `monday`, `2026-11-21`
+fn whole_day(text: &str, now: &Zoned) -> Option<Date> {
+    let text = text.trim();
+    day(&text.to_lowercase(), now)
+        .or_else(|| text.parse().ok().filter(|_| text.len() == "2026-11-21".len()))
+}
+
+fn day(word: &str, now: &Zoned) -> Option<Date> {
+    match word {
+        "today" => Some(now.date()),
+        "yesterday" => now.date().yesterday().ok(),
+        word => now.date().nth_weekday(-1, weekday(word)?).ok(),
+    }
+}
+
+/// `today 9:30`, `tue 18:00`
 fn on_a_day(text: &str, now: &Zoned) -> Option<Zoned> {
     let text = text.trim().to_lowercase();
-    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((&text, ""));
-    let date = match word {
-        "today" => now.date(),
-        "yesterday" => now.date().yesterday().ok()?,
-        word => now.date().nth_weekday(-1, weekday(word)?).ok()?,
-    };
-    match rest.trim() {
-        "" => end_of_day(date, now),
-        clock => date.to_datetime(time(clock)?).to_zoned(now.time_zone().clone()).ok().map(end_of_second),
-    }
+    let (word, clock) = text.split_once(char::is_whitespace)?;
+    let moment = day(word, now)?.to_datetime(time(clock.trim())?);
+    moment.to_zoned(now.time_zone().clone()).ok().map(end_of_second)
 }
 
 fn weekday(word: &str) -> Option<Weekday> {
@@ -77,13 +93,6 @@ fn time(text: &str) -> Option<Time> {
     let (hour, _) = text.split_once(':')?;
     let padded = if hour.len() == 1 { format!("0{text}") } else { text.to_owned() };
     if padded.contains(|c: char| !c.is_ascii_digit() && c != ':') { None } else { padded.parse().ok() }
-}
-
-/// `2026-11-21`
-fn on_a_date(text: &str, now: &Zoned) -> Option<Zoned> {
-    let text = text.trim();
-    let date: Date = text.parse().ok().filter(|_| text.len() == "2026-11-21".len())?;
-    end_of_day(date, now)
 }
 
 /// The end of a day, or now while it lasts. A day to come stays one.
@@ -129,6 +138,27 @@ mod tests {
                 moment.to_zoned(now.time_zone().clone()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
             }
         }
+    }
+
+    #[test]
+    fn a_stretch_begins_with_its_first_day() {
+        let now: Zoned = NOW.parse().unwrap();
+        let at = |text: &str| {
+            let moment = parse_beginning(text, &now).unwrap().to_zoned(now.time_zone().clone());
+            moment.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+        };
+        let cases = [
+            ("today", "2026-11-21 00:00:00"),
+            ("yesterday", "2026-11-20 00:00:00"),
+            ("Friday", "2026-11-20 00:00:00"),
+            ("2026-11-02", "2026-11-02 00:00:00"),
+            ("14:05", "2026-11-21 14:05:00"),
+            ("tue 18:00", "2026-11-17 18:00:00"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(at(text), expected, "{text}");
+        }
+        assert!(matches!(parse_beginning("2026-11-22", &now), Err(MomentError::Future(_))));
     }
 
     #[test]

@@ -3,12 +3,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::diagnosis::diagnose;
+use crate::diagnosis::kills::attribute;
 use crate::diagnosis::losses::{gone, newly_dead, whole};
 use crate::diagnosis::relevance::{Whereabouts, relevant};
-use crate::model::evidence::{End, EndWitness, Evidence, Fact, Sighting};
-use crate::model::incident::{Deed, Incident, Subject, SubjectKind};
+use crate::model::evidence::{End, EndWitness, Evidence, Fact, KillCommand, Sighting};
+use crate::model::incident::{Cause, Incident, Subject, SubjectKind};
 use crate::model::{Dead, Generation, PaneId, ServerId};
+use crate::restore::policy;
 use crate::systemd::placement::Placement;
 use crate::tmux::observe::Observation;
 
@@ -23,6 +27,9 @@ const INQUIRE_AFTER: Duration = Duration::from_secs(2);
 /// How many deaths wait at most. Somebody who closes more within two seconds hears of the others only how many there
 /// were.
 const WAITING_MAX: usize = 2000;
+
+/// How long what was seen may explain an end that is told now.
+const RECENT: Duration = Duration::from_secs(15);
 
 /// How many servers are remembered as ended: one that ends is usually the last, or the last that was saved.
 const ENDED_MAX: usize = 64;
@@ -43,6 +50,8 @@ pub struct Death {
     pub noticed: Duration,
     /// The last snapshot that showed it alive.
     pub last_seen_in: Option<Generation>,
+    /// When that was taken.
+    pub last_seen_at: Option<Timestamp>,
 }
 
 /// What the state remembers of deaths.
@@ -54,15 +63,22 @@ pub(super) struct Deaths {
     inquiring: bool,
     /// The servers whose ends have been noted, the last ones.
     ended: VecDeque<ServerId>,
-    sightings: VecDeque<Sighting>,
+    /// With the times, on the state's clock, at which they came.
+    sightings: VecDeque<(Duration, Sighting)>,
 }
 
 impl Deaths {
-    pub(super) fn sighted(&mut self, sighting: Sighting) {
+    pub(super) fn sighted(&mut self, now: Duration, sighting: Sighting) {
         if self.sightings.len() == SIGHTINGS_MAX {
             self.sightings.pop_front();
         }
-        self.sightings.push_back(sighting);
+        self.sightings.push_back((now, sighting));
+    }
+
+    /// Returns what was seen a moment ago.
+    fn recent(&self, now: Duration) -> Vec<Sighting> {
+        let recent = self.sightings.iter().filter(|(came, _)| now <= *came + RECENT);
+        recent.map(|(_, sighting)| sighting.clone()).collect()
     }
 
     fn add(&mut self, death: Death) {
@@ -78,9 +94,13 @@ impl State {
     /// Notes what a server that lives on has lost since it was looked at last.
     pub(super) fn note_losses(&mut self, now: Duration, before: &Observation, after: &Observation) {
         let generation = self.base().map(|(generation, _)| *generation);
-        for subject in gone(&before.server, &after.server) {
+        let subjects = gone(&before.server, &after.server);
+        let kills = attribute(&subjects, &after.kills).into_iter().map(|kill| kill.cloned());
+        let kills: Vec<Option<KillCommand>> = kills.collect();
+        for (subject, kill) in subjects.into_iter().zip(kills) {
             let whereabouts = whereabouts(before, &subject);
-            self.note(now, subject, whereabouts, vec![Fact::Vanished], generation);
+            let facts = [Fact::Vanished].into_iter().chain(kill.map(Fact::KillCommand)).collect();
+            self.note(now, subject, whereabouts, facts, generation);
         }
         for (subject, pane) in newly_dead(&before.server, &after.server) {
             let whereabouts = whereabouts(before, &subject);
@@ -123,6 +143,25 @@ impl State {
         self.note(now, subject, whereabouts, facts, generation);
     }
 
+    /// Notes that a server cannot be reached. It lives.
+    pub(super) fn note_unreachable(&mut self, now: Duration, subject: Subject, fact: Fact) {
+        let (facts, last_seen_in, last_seen_at) = (vec![fact], None, None);
+        let whereabouts = Whereabouts::default();
+        self.deaths.add(Death { subject, whereabouts, facts, noticed: now, last_seen_in, last_seen_at });
+    }
+
+    /// Returns why the living server ended in an orderly way, as far as that is known at once. Nothing was going down.
+    pub(super) fn cause_of_end(&self, now: Duration) -> Cause {
+        let Some(live) = &self.live else { return Cause::Unknown };
+        let subject = whole(&live.server);
+        let recent = self.deaths.recent(now);
+        let mut evidence = vec![Fact::Goodbye.undated(), Fact::NothingStopping.undated()];
+        if let Some(last) = recent.iter().map(|sighting| sighting.at).max() {
+            evidence.extend(relevant(&whereabouts(live, &subject), last, &recent));
+        }
+        diagnose(&subject, &evidence).finding.cause
+    }
+
     /// Notes that the server that was saved last has gone before anybody looked, now that there is another one.
     pub(super) fn note_server_gone(&mut self, now: Duration, living: &ServerId) {
         let gone = self.latest.clone();
@@ -152,7 +191,9 @@ impl State {
             self.deaths.ended.truncate(ENDED_MAX - 1);
             self.deaths.ended.push_front(subject.server.clone());
         }
-        self.deaths.add(Death { subject, whereabouts, facts, noticed: now, last_seen_in });
+        let last_seen_at = self.latest.as_ref().map(|(_, saved)| saved.taken_at);
+        let last_seen_at = last_seen_at.filter(|_| last_seen_in.is_some());
+        self.deaths.add(Death { subject, whereabouts, facts, noticed: now, last_seen_in, last_seen_at });
     }
 
     /// Has the deaths looked into that have waited long enough.
@@ -172,10 +213,11 @@ impl State {
     }
 
     /// Judges.
-    pub(super) fn inquired(&mut self, inquiries: Vec<Inquiry>) -> Vec<Action> {
+    pub(super) fn inquired(&mut self, inquiries: Vec<Inquiry>, found: Vec<Sighting>) -> Vec<Action> {
         self.deaths.inquiring = false;
-        let sightings = self.deaths.sightings.make_contiguous();
-        let incidents = inquiries.into_iter().map(|inquiry| incident(inquiry, sightings)).collect();
+        let seen = self.deaths.sightings.iter().map(|(_, sighting)| sighting.clone());
+        let sightings: Vec<Sighting> = seen.chain(found).collect();
+        let incidents = inquiries.into_iter().map(|inquiry| incident(inquiry, &sightings)).collect();
         vec![Action::Record(incidents)]
     }
 }
@@ -190,6 +232,7 @@ fn incident(inquiry: Inquiry, sightings: &[Sighting]) -> Incident {
         }
     }
     let verdict = diagnose(&death.subject, &all);
+    let deed = policy::deed(verdict.finding.cause, death.subject.kind);
     let first = all.iter().filter_map(|one| one.at).min();
     Incident {
         number: 0,
@@ -200,7 +243,7 @@ fn incident(inquiry: Inquiry, sightings: &[Sighting]) -> Incident {
         gaps,
         verdict,
         last_seen_in: death.last_seen_in,
-        deed: Deed::Nothing,
+        deed,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{Closed, Reason, ServerId};
+use crate::restore::policy;
 
 use super::super::action::Action;
 use super::super::event::Ending;
@@ -54,6 +55,8 @@ impl State {
             (Doubt::Lost, false) if matches!(self.phase, Phase::Ended(_)) => Vec::new(),
             (Doubt::Lost, false) => self.seek_again(),
             (Doubt::Ended, false) if self.ended_with_the_rest() => self.seek_again(),
+            // It was told to end, and not by its user.
+            (Doubt::Ended, false) if policy::brings_back(self.cause_of_end(now)) => self.seek_again(),
             (Doubt::Ended, false) => {
                 let actions = self.save_closed(Closed::Server);
                 [actions, self.seek_again()].concat()

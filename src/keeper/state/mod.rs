@@ -16,6 +16,7 @@ mod drill;
 mod end;
 mod founding;
 mod guard;
+mod orphan;
 mod request;
 mod restore;
 mod save;
@@ -130,6 +131,8 @@ pub struct State {
     /// Since when looks find no server although none was seen to end.
     vanished_since: Option<Duration>,
     foundings: VecDeque<Duration>,
+    /// When a server was last told to make its socket again.
+    signalled_at: Option<Duration>,
     /// A save that must happen whether or not anything changed, and who waits for it.
     wanted: Option<(Reason, Option<Token>)>,
     /// Who waits for the save that is under way.
@@ -174,6 +177,7 @@ impl State {
             output_saved_at: None,
             vanished_since: None,
             foundings: VecDeque::new(),
+            signalled_at: None,
             wanted: None,
             saving_for: None,
             wish: None,
@@ -199,14 +203,15 @@ impl State {
             Event::ShutdownBegins { held } => self.shutdown_begins(now, held),
             Event::ShutdownCancelled => self.thaw(),
             Event::Sighted(sighting) => {
-                self.deaths.sighted(sighting);
+                self.deaths.sighted(now, sighting);
                 Vec::new()
             }
-            Event::Inquired(inquiries) => self.inquired(inquiries),
+            Event::Inquired(inquiries, found) => self.inquired(inquiries, found),
             Event::Recorded(result) => {
                 self.record_problem = result.err().map(|why| format!("deaths cannot be written down: {why}"));
                 Vec::new()
             }
+            Event::Signalled(result) => self.signalled(result),
             Event::Founded(result) => self.founded(result),
             Event::Saved(result) => self.saved(now, result),
             Event::Restored(generation, report) => self.restored(now, generation, report),
@@ -272,12 +277,7 @@ impl State {
             Look::Server(observation) => self.saw_server(now, observation),
             _ if matches!(self.phase, Phase::Finishing(..)) => self.finish_now(now),
             Look::NoServer => [self.refuse_wish("there is no tmux server"), self.saw_nothing(now)].concat(),
-            Look::Orphan { pid } => {
-                self.problem = Some(format!(
-                    "a tmux server (pid {pid}) lives, but the path of its socket is gone; bring it back with: kill -USR1 {pid}"
-                ));
-                self.refuse_asked("the tmux server cannot be reached")
-            }
+            Look::Orphan { pid } => self.saw_orphan(now, pid),
             Look::Failed(why) => {
                 let actions = self.refuse_asked(&why);
                 self.problem = Some(why);

@@ -34,7 +34,7 @@ impl Listener {
                         gaps: Vec::new(),
                     };
                     let inquiries = deaths.into_iter().map(found).collect();
-                    self.tell(secs, Event::Inquired(inquiries));
+                    self.tell(secs, Event::Inquired(inquiries, Vec::new()));
                 }
                 Action::Record(incidents) => self.told.extend(incidents.iter().map(in_words)),
                 Action::AskGoingDown => self.tell(secs, Event::GoingDown(false)),
@@ -148,4 +148,33 @@ fn what_watchers_tell_decides_though_it_comes_after_the_look() {
     listener.tell(2, Event::Sighted(Sighting { at: at(1), about: About::Machine, fact: oom }));
     listener.tell(3, Event::Tick);
     assert_eq!(listener.told, ["Session b of 1: oomd-kill, certain"]);
+}
+
+#[test]
+fn a_server_that_systemd_ended_after_an_oom_kill_comes_back_although_it_said_goodbye() {
+    let end = |fact: Option<Fact>| {
+        let mut state = State::new(POLICY, None);
+        let unit = "/user@0.service/tmux.scope";
+        for (secs, event, _) in watching(&["a"]) {
+            state.step(Duration::from_secs(secs), event);
+        }
+        let mut seen = (*observation(sample::server(1, &["a"]), 0)).clone();
+        seen.cgroups.insert(1, unit.to_owned());
+        state.step(Duration::from_secs(1), Event::Looked(Look::Server(Arc::new(seen))));
+        if let Some(fact) = fact {
+            let about = About::Unit(unit.to_owned());
+            state.step(Duration::from_secs(1), Event::Sighted(Sighting { at: at(1), about, fact }));
+        }
+        let mut done = Vec::new();
+        for (secs, event) in
+            [(2, orderly(1)), (3, Event::Tick), (5, Event::Tick), (5, Event::GoingDown(false)), (5, nothing())]
+        {
+            done.extend(state.step(Duration::from_secs(secs), event));
+        }
+        told(&done)
+    };
+    let result = |result: &str| Fact::UnitResult { unit: "tmux.scope".into(), result: result.into() };
+    assert!(end(None).contains("save closed"), "{}", end(None));
+    assert!(!end(Some(result("oom-kill"))).contains("save closed"), "{}", end(Some(result("oom-kill"))));
+    assert!(end(Some(Fact::UnitStopped { unit: "tmux.scope".into() })).contains("save closed"));
 }

@@ -251,8 +251,10 @@ fn complaint_1_what_a_new_server_has_under_an_old_name_does_not_replace_the_good
 
 #[test]
 fn who_asks_while_the_server_cannot_be_looked_at_is_answered() {
-    for look in [Look::Orphan { pid: 1 }, Look::Failed("no answer".to_owned())] {
+    for (look, done) in
+        [(Look::Orphan { pid: 1 }, "refuse 7, signal 1"), (Look::Failed("no answer".to_owned()), "refuse 7")]
+    {
         let asked = (20, Event::Asked(7, Asked::Snapshot), "look");
-        play("asked", vec![vec![asked, (20, Event::Looked(look), "refuse 7")]]);
+        play("asked", vec![vec![asked, (20, Event::Looked(look), done)]]);
     }
 }

@@ -30,7 +30,13 @@ fn observation(server: Server, printed: u64) -> Arc<Observation> {
     let output = OutputMark { history: printed, cursor: (0, 0), activity: 0 };
     let vitals = Vitals { pid: 0, dead: false, alternate: false, waiting: false, keep_text: true, output };
     let vitals = server.panes().map(|(_, _, pane)| (pane.id, vitals)).collect();
-    Arc::new(Observation { server, vitals, attached: HashMap::new(), cgroups: HashMap::new() })
+    Arc::new(Observation {
+        server,
+        vitals,
+        attached: HashMap::new(),
+        cgroups: HashMap::new(),
+        kills: Vec::new(),
+    })
 }
 
 /// Returns the actions but for what is only published, as a person would tell them.
@@ -41,6 +47,7 @@ fn told(actions: &[Action]) -> String {
             Action::AwaitEnd(id) => format!("await end of {}", id.pid),
             Action::AskGoingDown => "ask".to_owned(),
             Action::Found => "found".to_owned(),
+            Action::BringBackSocket { pid } => format!("signal {pid}"),
             Action::Save(job) => told_save(job),
             Action::Restore(plan) => {
                 let names: Vec<&str> = plan.steps.iter().map(|step| step.session.name.as_str()).collect();

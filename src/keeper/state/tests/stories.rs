@@ -200,7 +200,7 @@ fn server_stories() -> Vec<Story> {
             &["a"],
             vec![
                 (1, Event::Tick, "look"),
-                (1, Event::Looked(Look::Orphan { pid: 1 }), ""),
+                (1, Event::Looked(Look::Orphan { pid: 1 }), "signal 1"),
                 (2, Event::Tick, "look"),
                 (2, sees(1, &["a"]), ""),
             ],

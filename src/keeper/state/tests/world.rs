@@ -131,7 +131,7 @@ struct World {
 fn found_out(deaths: Vec<Death>) -> Event {
     let nothing =
         |death| Inquiry { death, noticed: Timestamp::UNIX_EPOCH, evidence: Vec::new(), gaps: Vec::new() };
-    Event::Inquired(deaths.into_iter().map(nothing).collect())
+    Event::Inquired(deaths.into_iter().map(nothing).collect(), Vec::new())
 }
 
 impl World {
@@ -487,6 +487,7 @@ impl World {
                 self.exited = true;
                 return;
             }
+            Action::BringBackSocket { .. } => unreachable!("no socket is lost in this world"),
             Action::Publish(_) | Action::HoldShutdown => return,
         };
         assert!(!self.tasks.iter().any(|other| other.is_like(&task)), "twice at once: {task:?}");

@@ -1,0 +1,40 @@
+//! A server that lives and cannot be reached, because the path of its socket is gone.
+
+use std::time::Duration;
+
+use crate::diagnosis::losses::whole;
+use crate::model::evidence::Fact;
+
+use super::super::action::Action;
+use super::State;
+
+/// How often a server is told to make its socket again. It takes it milliseconds; where it cannot, telling it more
+/// often does not help.
+const SIGNAL_EVERY: Duration = Duration::from_secs(60);
+
+impl State {
+    pub(super) fn saw_orphan(&mut self, now: Duration, pid: u32) -> Vec<Action> {
+        self.problem = Some(format!(
+            "a tmux server (pid {pid}) lives, but the path of its socket is gone; bring it back with: kill -USR1 {pid}"
+        ));
+        let mut actions = self.refuse_asked("the tmux server cannot be reached");
+        if self.signalled_at.is_none_or(|at| now >= at + SIGNAL_EVERY) {
+            self.signalled_at = Some(now);
+            if let Some(live) = self.live.clone().filter(|live| live.server.id.pid == pid) {
+                self.note_unreachable(now, whole(&live.server), Fact::SocketGone { pid });
+            }
+            actions.push(Action::BringBackSocket { pid });
+        }
+        actions
+    }
+
+    pub(super) fn signalled(&mut self, result: Result<(), String>) -> Vec<Action> {
+        match result {
+            Ok(()) => self.look(),
+            Err(why) => {
+                self.problem = Some(format!("a tmux server lives, and cannot be reached: {why}"));
+                Vec::new()
+            }
+        }
+    }
+}

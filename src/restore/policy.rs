@@ -1,0 +1,63 @@
+//! What is done about a death. Only what was lost comes back; what its user closed stays closed.
+
+use crate::model::incident::{Cause, Deed, SubjectKind};
+
+/// What is done about each cause: about a server with all that was in it, and about a part of one that lives on.
+const TABLE: [(Cause, Deed, Deed); 18] = [
+    (Cause::Shutdown, Deed::RestorePaced, Deed::Nothing),
+    (Cause::PowerLoss, Deed::RestorePaced, Deed::Nothing),
+    (Cause::KilledAtLogout, Deed::Restore, Deed::Nothing),
+    (Cause::ManagerStopped, Deed::Restore, Deed::Nothing),
+    (Cause::OomdKill, Deed::RestorePaced, Deed::Keep),
+    (Cause::OomKill, Deed::RestorePaced, Deed::Keep),
+    // Somebody wanted that, and said so to systemd.
+    (Cause::UnitStopped, Deed::Nothing, Deed::Nothing),
+    (Cause::ServerCrashed, Deed::Restore, Deed::Nothing),
+    (Cause::ServerKilled, Deed::Restore, Deed::Nothing),
+    (Cause::SocketLost, Deed::Signal, Deed::Nothing),
+    (Cause::Upgraded, Deed::Ask, Deed::Nothing),
+    (Cause::StartLimitHit, Deed::Ask, Deed::Nothing),
+    (Cause::LastSession, Deed::Nothing, Deed::Nothing),
+    (Cause::ProgramFailed, Deed::Nothing, Deed::Keep),
+    (Cause::ProgramKilled, Deed::Nothing, Deed::Keep),
+    (Cause::ClosedByUser, Deed::Nothing, Deed::Nothing),
+    (Cause::TerminalClosed, Deed::Nothing, Deed::Nothing),
+    // What is not known to be closed is lost.
+    (Cause::Unknown, Deed::Restore, Deed::Nothing),
+];
+
+/// Returns what is done about something that died of a cause.
+pub fn deed(cause: Cause, kind: SubjectKind) -> Deed {
+    let row = TABLE.iter().find(|(of, ..)| *of == cause);
+    row.map_or(Deed::Nothing, |(_, server, part)| if kind == SubjectKind::Server { *server } else { *part })
+}
+
+/// Returns whether a server that ended is brought back.
+pub fn brings_back(cause: Cause) -> bool {
+    matches!(deed(cause, SubjectKind::Server), Deed::Restore | Deed::RestorePaced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_its_row() {
+        let listed: Vec<Cause> = TABLE.iter().map(|(cause, ..)| *cause).collect();
+        assert_eq!(listed, Cause::ALL);
+        let closed = [
+            Cause::UnitStopped,
+            Cause::SocketLost,
+            Cause::Upgraded,
+            Cause::StartLimitHit,
+            Cause::LastSession,
+            Cause::ProgramFailed,
+            Cause::ProgramKilled,
+            Cause::ClosedByUser,
+            Cause::TerminalClosed,
+        ];
+        for cause in Cause::ALL {
+            assert_eq!(brings_back(cause), !closed.contains(&cause), "{cause}");
+        }
+    }
+}
