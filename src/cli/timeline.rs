@@ -39,7 +39,9 @@ fn ending(text: &str) -> Result<Timestamp, String> {
 
 fn in_words_of(error: MomentError) -> String {
     match error {
-        MomentError::NoTime => "expected a time such as \"14:05\", \"yesterday\" or \"2 hours ago\"".to_owned(),
+        MomentError::NoTime => {
+            "expected a time such as \"14:05\", \"yesterday\" or \"2 hours ago\"".to_owned()
+        }
         MomentError::Future(_) => error.to_string(),
     }
 }
@@ -86,7 +88,12 @@ fn rows_of(entries: &[Entry]) -> Vec<Row> {
     let mut boot: Option<&BootId> = None;
     for entry in entries {
         if boot.is_some_and(|boot| *boot != entry.boot) {
-            rows.push(Row { at: entry.at, kind: "boot", text: "another boot of the machine".to_owned(), bad: false });
+            rows.push(Row {
+                at: entry.at,
+                kind: "boot",
+                text: "another boot of the machine".to_owned(),
+                bad: false,
+            });
         }
         boot = Some(&entry.boot);
         rows.push(row(entry));
@@ -144,7 +151,7 @@ fn together(rows: Vec<Row>) -> Vec<Row> {
     let mut more: Option<(Generation, Generation, usize)> = None;
     for row in rows {
         let number = number(&row);
-        let last = out.last().and_then(|last| self::number(last));
+        let last = out.last().and_then(self::number);
         if let (Some(number), Some(first)) = (number, last.filter(|_| row.kind == "snapshot")) {
             let (from, _, count) = more.unwrap_or((first, first, 1));
             more = Some((from, number, count + 1));

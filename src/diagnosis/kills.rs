@@ -29,7 +29,7 @@ pub fn attribute<'a>(subjects: &[Subject], kills: &'a [KillCommand]) -> Vec<Opti
             free.push(kill);
         }
     }
-    for (_, kind) in LARGEST_FIRST {
+    for (own, kind) in LARGEST_FIRST {
         let open: Vec<usize> =
             (0..subjects.len()).filter(|at| by[*at].is_none() && subjects[*at].kind == kind).collect();
         let fit = free.iter().filter(|kill| can_end(kill, kind)).count();
@@ -37,7 +37,8 @@ pub fn attribute<'a>(subjects: &[Subject], kills: &'a [KillCommand]) -> Vec<Opti
             continue;
         }
         for at in open {
-            if let Some(kill) = free.iter().position(|kill| can_end(kill, kind)) {
+            let its_own = free.iter().position(|kill| name_of(kill) == own);
+            if let Some(kill) = its_own.or_else(|| free.iter().position(|kill| can_end(kill, kind))) {
                 by[at] = Some(free.remove(kill));
             }
         }

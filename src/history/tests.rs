@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::writer::{INCIDENT_BYTES_MIN, numbers_in};
 use crate::model::entry::{Entry, Happening};
-use crate::model::evidence::{End, EndWitness, Evidence, Fact, Gap, Limit};
+use crate::model::evidence::{End, EndWitness, Evidence, Fact, Gap, KillCommand, Limit};
 use crate::model::incident::{
     Cause, Confidence, Deed, Finding, Incident, LostPane, Subject, SubjectKind, Verdict,
 };
@@ -693,7 +693,7 @@ prop_compose! {
         });
         let count = facts.len();
         let facts = facts.into_iter().map(|(client, command)| {
-            Fact::KillCommand { client, key: None, command }.undated()
+            Fact::KillCommand(KillCommand { client, key: None, command }).undated()
         });
         let gaps = gaps.into_iter().map(|(what, why)| Gap { what, why, remedy: String::new() });
         let others = others.into_iter().map(|facts| finding(Cause::ServerKilled, facts.min(count)));

@@ -70,7 +70,9 @@ mod tests {
         std::fs::remove_file(&socket).unwrap();
         let proc = Proc::default();
         assert_eq!(proc.listener(&socket, Uid::effective().as_raw()), Some(std::process::id()));
-        assert!(signal_listener(&proc, &socket, std::process::id()).unwrap_err().contains("is not the server"));
+        assert!(
+            signal_listener(&proc, &socket, std::process::id()).unwrap_err().contains("is not the server")
+        );
         drop(listener);
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         assert!(signal_listener(&proc, &socket, child.id()).is_err());

@@ -16,7 +16,6 @@ use crate::model::entry::Happening;
 use crate::model::evidence::{Evidence, Fact, Gap, ShutdownWitness, Sighting};
 use crate::model::incident::{Incident, SubjectKind};
 use crate::systemd::Manager;
-use crate::systemd::journal::Journal;
 
 use super::event::Inquiry;
 use super::state::Death;

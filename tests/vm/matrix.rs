@@ -97,16 +97,21 @@ fn provoke(machine: &mut Machine, row: &Row) -> Result<String> {
     let death = machine.wait_for(&format!("death of {place}"), LONG, || {
         let list = ctl_json(machine, "why --all")?;
         let rows = list["incidents"].as_array().context("no list")?;
-        let found = rows.iter().find(|found| {
-            found["number"].as_u64() > Some(known) && found["place"] == place.as_str()
-        });
+        let found = rows
+            .iter()
+            .find(|found| found["number"].as_u64() > Some(known) && found["place"] == place.as_str());
         found.cloned().with_context(|| format!("there are {list}"))
     })?;
-    let said = format!("{} ({})", death["cause"].as_str().unwrap_or_default(), death["confidence"].as_str().unwrap_or_default());
+    let said = format!(
+        "{} ({})",
+        death["cause"].as_str().unwrap_or_default(),
+        death["confidence"].as_str().unwrap_or_default()
+    );
     let right = row.cause.split(' ').any(|cause| death["cause"] == cause);
     ensure!(right, "{said}, and should be {}: {}", row.cause, explained(machine, &death)?);
     if let Some(condition) = &row.after {
-        let as_user = format!("runuser -l agent -c \"{}\"", condition.replace('"', "\\\"").replace('$', "\\$"));
+        let as_user =
+            format!("runuser -l agent -c \"{}\"", condition.replace('"', "\\\"").replace('$', "\\$"));
         machine.wait_until(&format!("{condition}, after {}", row.name), LONG, &as_user)?;
     }
     Ok(said)
@@ -123,7 +128,10 @@ fn ready(machine: &Machine) -> Result<()> {
         ensure!(status["keeper"]["state"] == "watching", "{status}");
         Ok(())
     })?;
-    agent(machine, "tmux set-option -s exit-empty off; tmux kill-session -t =row 2>/dev/null || true; tmux new-session -A -d -s other")?;
+    agent(
+        machine,
+        "tmux set-option -s exit-empty off; tmux kill-session -t =row 2>/dev/null || true; tmux new-session -A -d -s other",
+    )?;
     saved(machine)
 }
 

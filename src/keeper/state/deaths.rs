@@ -95,7 +95,7 @@ impl State {
     pub(super) fn note_losses(&mut self, now: Duration, before: &Observation, after: &Observation) {
         let generation = self.base().map(|(generation, _)| *generation);
         let subjects = gone(&before.server, &after.server);
-        let kills = attribute(&subjects, &after.kills).into_iter().map(|kill| kill.cloned());
+        let kills = attribute(&subjects, &after.kills).into_iter().map(Option::<&KillCommand>::cloned);
         let kills: Vec<Option<KillCommand>> = kills.collect();
         for (subject, kill) in subjects.into_iter().zip(kills) {
             let whereabouts = whereabouts(before, &subject);

@@ -166,9 +166,13 @@ fn a_server_that_systemd_ended_after_an_oom_kill_comes_back_although_it_said_goo
             state.step(Duration::from_secs(1), Event::Sighted(Sighting { at: at(1), about, fact }));
         }
         let mut done = Vec::new();
-        for (secs, event) in
-            [(2, orderly(1)), (3, Event::Tick), (5, Event::Tick), (5, Event::GoingDown(false)), (5, nothing())]
-        {
+        for (secs, event) in [
+            (2, orderly(1)),
+            (3, Event::Tick),
+            (5, Event::Tick),
+            (5, Event::GoingDown(false)),
+            (5, nothing()),
+        ] {
             done.extend(state.step(Duration::from_secs(secs), event));
         }
         told(&done)
