@@ -237,3 +237,56 @@ fn scope_properties<'a>(
     }
     properties
 }
+
+#[cfg(test)]
+mod tests {
+    use zbus::Guid;
+
+    use super::*;
+
+    const MANAGER: &str = "/org/freedesktop/systemd1";
+
+    #[derive(Debug, zbus::DBusError)]
+    #[zbus(prefix = "org.freedesktop.systemd1")]
+    enum Refusal {
+        #[zbus(error)]
+        ZBus(zbus::Error),
+        AlreadySubscribed(String),
+    }
+
+    /// A manager that subscribes a connection once, as the real one (252, 257).
+    #[derive(Default)]
+    struct Mock {
+        subscribed: bool,
+    }
+
+    #[zbus::interface(name = "org.freedesktop.systemd1.Manager")]
+    impl Mock {
+        async fn subscribe(&mut self) -> Result<(), Refusal> {
+            match std::mem::replace(&mut self.subscribed, true) {
+                true => Err(Refusal::AlreadySubscribed("Client is already subscribed.".to_owned())),
+                false => Ok(()),
+            }
+        }
+
+        #[zbus(property)]
+        async fn version(&self) -> String {
+            "257".to_owned()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_job_on_a_connection_is_heard_as_well() {
+        let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+        let [ours, theirs] = [ours, theirs].map(|stream| stream.into_std().unwrap());
+        let server = zbus::connection::Builder::unix_stream(theirs).server(Guid::generate()).p2p();
+        let server = server.serve_at(MANAGER, Mock::default()).build();
+        let (_server, bus) = tokio::join!(server, zbus::connection::Builder::unix_stream(ours).p2p().build());
+        let manager = Manager::connect(&bus.unwrap()).await.unwrap();
+        manager.subscribe().await.unwrap();
+        manager.subscribe().await.unwrap();
+        assert!(
+            matches!(manager.proxy.subscribe().await, Err(error) if is_named(&error, ALREADY_SUBSCRIBED))
+        );
+    }
+}
