@@ -82,7 +82,7 @@ pub(crate) fn agent(machine: &Machine, script: &str) -> Result<String> {
     machine.command(User::Agent, script).login().deadline(LONG).ok()
 }
 
-fn agent_any(machine: &Machine, script: &str) -> Result<Output> {
+pub(crate) fn agent_any(machine: &Machine, script: &str) -> Result<Output> {
     machine.command(User::Agent, script).login().deadline(LONG).run()
 }
 
@@ -148,7 +148,7 @@ fn nobody_is_logged_in(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-fn wait_for_logout(machine: &Machine) -> Result<()> {
+pub(crate) fn wait_for_logout(machine: &Machine) -> Result<()> {
     let gone = "[ -z \"$(loginctl --no-legend list-sessions | grep -v manager | grep agent)\" ]";
     machine.wait_until("end of agent's logind sessions", LONG, gone)
 }

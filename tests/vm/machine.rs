@@ -354,7 +354,8 @@ pub fn say(text: &str) {
 }
 
 /// Where reports are kept.
-fn logs() -> PathBuf {
+/// Where reports are kept.
+pub(crate) fn logs() -> PathBuf {
     std::env::var_os("AGENT_KEEPER_TEST_LOGS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/vm-logs"), PathBuf::from)
 }
