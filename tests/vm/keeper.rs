@@ -82,7 +82,7 @@ pub(crate) fn agent(machine: &Machine, script: &str) -> Result<String> {
     machine.command(User::Agent, script).login().deadline(LONG).ok()
 }
 
-pub(crate) fn agent_any(machine: &Machine, script: &str) -> Result<Output> {
+fn agent_any(machine: &Machine, script: &str) -> Result<Output> {
     machine.command(User::Agent, script).login().deadline(LONG).run()
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::keeper::{LONG, agent, agent_any, ctl_json, install, root, wait_for_logout};
+use crate::keeper::{LONG, agent, install, root, wait_for_logout};
 use crate::machine::{Machine, Session, Suite, User, logs, say};
 use crate::on;
 
@@ -159,68 +159,70 @@ impl Trial<'_> {
             root(self.machine, undo)?;
         }
         self.login = None;
-        // Whatever went wrong, the next row begins with a keeper.
-        self.agent("systemctl --user start agent-keeper")?;
         found
     }
 
     fn provoke_and_explain(&mut self, watched: bool, cause: &str) -> Result<String> {
-        self.ready()?;
-        if let Some(script) = &self.row.root {
-            root(self.machine, script)?;
-        }
-        self.prepare()?;
-        self.agent("keeperctl snapshot take")?;
-        let known = self.numbers()?.into_iter().max().unwrap_or(0);
-        let pid = self.agent("tmux display-message -p '#{pid}'")?;
+        let (known, server) = self.prepare()?;
         if !watched {
-            self.agent(
-                "systemctl --user kill -s KILL agent-keeper; systemctl --user stop agent-keeper; ! systemctl --user -q is-active agent-keeper",
-            )?;
+            self.user("systemctl --user kill -s KILL agent-keeper; systemctl --user stop agent-keeper")?;
         }
         self.provoke()?;
         if !watched {
-            let happened =
-                self.row.happened.clone().unwrap_or_else(|| format!("! kill -0 {pid} 2>/dev/null"));
-            self.wait_until(&happened)?;
-            self.agent("systemctl --user reset-failed agent-keeper; systemctl --user start agent-keeper")?;
+            let gone = format!("! kill -0 {server} 2>/dev/null");
+            let happened = self.row.happened.as_ref().unwrap_or(&gone);
+            self.user(&format!(
+                "{}; systemctl --user reset-failed agent-keeper; systemctl --user start agent-keeper",
+                until(happened)
+            ))?;
         }
         let death = self.told(known)?;
         let word = |name: &str| death[name].as_str().unwrap_or_default();
         let said = format!("{} ({})", word("cause"), word("confidence"));
         let right = cause.split(' ').any(|cause| death["cause"] == cause);
-        ensure!(right, "{said}, and should be {cause}: {}", self.explained(&death)?);
+        ensure!(
+            right,
+            "{said}, and should be {cause}: {}",
+            self.user(&format!("keeperctl why {}", death["number"]))?
+        );
         if let Some(condition) = &self.row.after {
-            self.wait_until(condition)?;
+            self.user(&until(condition)).with_context(|| format!("no {condition} afterwards"))?;
         }
         Ok(said)
     }
 
-    fn agent(&self, script: &str) -> Result<String> {
-        agent(self.machine, &format!("{}\n{script}", self.matrix.prelude))
+    /// Runs a script as the user without a login, which would take the guest seconds.
+    fn user(&self, script: &str) -> Result<String> {
+        let script = format!("{}\n{script}", self.matrix.prelude);
+        root(
+            self.machine,
+            &format!(
+                "runuser -u agent -- env -i HOME=/home/agent USER=agent SHELL=/bin/bash PATH=/home/agent/.local/bin:/usr/bin:/bin \
+                LANG=C.UTF-8 XDG_RUNTIME_DIR=/run/user/1000 bash -c \"$(cat <<'SCRIPT'\ncd\n{script}\nSCRIPT\n)\""
+            ),
+        )
     }
 
-    /// Waits until the keeper watches its own server, and nothing of other rows is left.
-    fn ready(&self) -> Result<()> {
-        self.agent(&self.matrix.ready)?;
-        self.machine.wait_for("watching keeper", LONG, || {
-            let status = ctl_json(self.machine, "status")?;
-            ensure!(status["keeper"]["state"] == "watching", "{status}");
-            Ok(())
-        })?;
-        self.agent("tmux has-session -t =other 2>/dev/null || tmux new-session -d -s other; ! tmux has-session -t =row 2>/dev/null || tmux kill-session -t =row; tmux set-option -s exit-empty off").map(drop)
-    }
-
-    fn prepare(&mut self) -> Result<()> {
-        let script = &self.row.prepare;
-        if !self.row.login {
-            return self.agent(script).map(drop);
+    /// Makes ready, prepares, and has a snapshot show it. Returns the number of the last death, and the server.
+    fn prepare(&mut self) -> Result<(u64, String)> {
+        if let Some(script) = &self.row.root {
+            root(self.machine, script)?;
         }
-        let mut session = self.machine.session(User::Agent)?;
-        session.send(&format!("{script}; echo prepa''red"))?;
-        session.expect("prepared", LONG)?;
-        self.login = Some(session);
-        Ok(())
+        let script = &self.row.prepare;
+        if self.row.login {
+            self.user(&self.matrix.ready)?;
+            let mut session = self.machine.session(User::Agent)?;
+            session.send(&format!("{script}; echo prepa''red"))?;
+            session.expect("prepared", LONG)?;
+            self.login = Some(session);
+        } else {
+            self.user(&format!("{}\n{script}", self.matrix.ready))?;
+        }
+        let said = self.user(
+            "keeperctl snapshot take >&2 && keeperctl why --all --json | jq '[.incidents[].number] | max // 0' && server",
+        )?;
+        let (known, server) = said.split_once('\n').with_context(|| said.clone())?;
+        Ok((known.parse()?, server.to_owned()))
     }
 
     fn provoke(&mut self) -> Result<()> {
@@ -229,8 +231,6 @@ impl Trial<'_> {
             "@reboot" => self.machine.reboot(),
             "@power-cut" => self.machine.power_cut(),
             "@logout" => {
-                // The last of the user's.
-
                 self.login.take().context("nobody is logged in")?.logout()?;
                 wait_for_logout(self.machine)
             }
@@ -241,39 +241,28 @@ impl Trial<'_> {
             _ if script.starts_with('@') => bail!("{script} is nothing that a machine can do"),
             _ => match script.strip_prefix("root:") {
                 Some(script) => root(self.machine, script).map(drop),
-                // Whoever kills what it runs in does not report success.
-                None => agent_any(self.machine, &format!("{}\n{script}", self.matrix.prelude)).map(drop),
+                None => self.user(&format!("{script}\ntrue")).map(drop),
             },
         }
-    }
-
-    fn wait_until(&self, condition: &str) -> Result<()> {
-        self.machine.wait_for(condition, LONG, || self.agent(condition).map(drop))
-    }
-
-    fn deaths(&self) -> Result<Vec<Value>> {
-        let list = ctl_json(self.machine, "why --all")?;
-        Ok(list["incidents"].as_array().context("no list")?.clone())
-    }
-
-    fn numbers(&self) -> Result<Vec<u64>> {
-        Ok(self.deaths()?.iter().filter_map(|death| death["number"].as_u64()).collect())
     }
 
     /// Waits until the death is told.
     fn told(&self, known: u64) -> Result<Value> {
         let place = self.row.place.as_str();
-        self.machine.wait_for(&format!("death of {place}"), LONG, || {
-            let deaths = self.deaths()?;
-            let new = |death: &&Value| death["number"].as_u64() > Some(known);
-            let found = deaths.iter().filter(new).find(|death| death["place"] == place);
-            found
-                .cloned()
-                .with_context(|| format!("there are {:?}", deaths.iter().filter(new).collect::<Vec<_>>()))
-        })
+        let new = format!(".number > {known}");
+        let found = format!("first(.incidents[] | select({new} and .place == \"{place}\"))");
+        let list = "XDG_RUNTIME_DIR=/run/user/1000 keeperctl why --all --json";
+        let wait = format!("until {list} | jq -ce '{found}'; do sleep 0.5; done");
+        let told = self.user(&wait).or_else(|error| {
+            let others =
+                self.user(&format!("{list} | jq -c '.incidents[] | select({new})'; keeperctl status"))?;
+            Err(error.context(format!("no death of {place}; there are {others}")))
+        })?;
+        serde_json::from_str(&told).with_context(|| told.clone())
     }
+}
 
-    fn explained(&self, death: &Value) -> Result<Value> {
-        ctl_json(self.machine, &format!("why {}", death["number"]))
-    }
+/// Returns a script that waits for a condition.
+fn until(condition: &str) -> String {
+    format!("until {condition}\ndo sleep 0.5; done")
 }
