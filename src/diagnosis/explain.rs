@@ -19,17 +19,18 @@ pub fn fact(fact: &Fact) -> String {
             format!("tmux numbered {} ({which}) between two looks", plural(*panes, "pane"))
         }
         Fact::NoSessionLeft => "its last session had ended, and exit-empty is on".to_owned(),
+        Fact::PanesEndedFirst => "all its panes had ended before it did, and exit-empty is on".to_owned(),
+        Fact::PanesHungUp => "it still had panes, whose programs got SIGHUP when it ended".to_owned(),
+        Fact::ExitEmptyOff => "it would have lived on without sessions: exit-empty is off".to_owned(),
         Fact::KillCommand(kill) => kill_command(kill),
         Fact::VersionMismatch { said } => format!("tmux says: {said}"),
         Fact::ClientLost { terminal } => format!("the client on {terminal} is gone, and its session lives"),
         Fact::Ended { end, witness } => format!("{}, says {}", ended(*end), end_witness(*witness)),
         Fact::EndUnknown => "it ended, and nobody could see how".to_owned(),
         Fact::CoreDump { signal, exe } => format!("{exe} dumped core after {}", signal_name(*signal)),
-        Fact::OomKill { .. }
-        | Fact::NoOomKill { .. }
-        | Fact::OomVictim { .. }
-        | Fact::HogGone { .. }
-        | Fact::OomdKill { .. } => memory_fact(fact),
+        Fact::OomKill { .. } | Fact::NoOomKill { .. } | Fact::OomVictim { .. } | Fact::OomdKill { .. } => {
+            memory_fact(fact)
+        }
         Fact::UnitStopped { unit } => format!("systemd was asked to stop {unit}"),
         Fact::UnitResult { unit, result } => {
             format!("systemd says that {unit} ended with the result {result}")
@@ -84,11 +85,6 @@ fn memory_fact(fact: &Fact) -> String {
                 victim_in_words(*victim)
             )
         }
-        Fact::HogGone { victim, comm, pid, rss_bytes } => format!(
-            "of what was gone afterwards {comm} (pid {pid}, {}) had most memory: {}",
-            size(*rss_bytes),
-            victim_in_words(*victim)
-        ),
         Fact::OomdKill { unit, reason } => format!("systemd-oomd killed {unit} ({reason})"),
         _ => String::new(),
     }

@@ -66,6 +66,14 @@ pub fn whole(server: &Server) -> Subject {
     }
 }
 
+/// Returns a pane that a server has, as one of something that has died.
+pub fn lost_pane_of(server: &Server, id: PaneId) -> Option<LostPane> {
+    let mut panes = server.sessions.iter().flat_map(|session| {
+        session.windows.iter().flat_map(|window| lost_panes(session, window)).collect::<Vec<_>>()
+    });
+    panes.find(|pane| pane.id == id)
+}
+
 /// Returns the greatest number that a pane of a server has; tmux counts them up and never uses one again.
 pub fn last_pane(server: &Server) -> Option<PaneId> {
     server.panes().map(|(_, _, pane)| pane.id).max()

@@ -15,6 +15,7 @@ use crate::model::evidence::Evidence;
 use crate::model::incident::{Cause, Confidence, Finding, Subject, Verdict};
 
 pub mod explain;
+pub mod habitat;
 pub mod kills;
 pub mod losses;
 pub mod relevance;

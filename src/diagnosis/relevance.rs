@@ -3,33 +3,31 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::evidence::{About, EVIDENCE_MAX, Evidence, Fact, Sighting};
+use super::habitat::Whereabouts;
+use crate::model::evidence::{About, EVIDENCE_MAX, End, Evidence, Fact, Sighting};
 
 /// How long before a death is noticed what explains it may have happened. A look comes once a second, a busy server
 /// answers late, and a unit that is stopped gives its processes time.
 const BEFORE: SignedDuration = SignedDuration::from_secs(30);
 
+/// SIGHUP.
+const HUNG_UP: u8 = 1;
+
 /// How much later a fact may be told than the death is noticed.
 const AFTER: SignedDuration = SignedDuration::from_secs(10);
 
-/// Where something lived, which tells what is about it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Whereabouts {
-    /// Its processes.
-    pub pids: Vec<u32>,
-    /// Their control groups, by their paths.
-    pub cgroups: Vec<String>,
-    /// Whether nothing else lived in those.
-    pub alone: bool,
-    /// The logind session it lived in, if it did in one.
-    pub login: Option<String>,
-}
-
 /// Returns the facts that are about something that was noticed to be dead at a time, in the order of their times.
-pub fn relevant(whereabouts: &Whereabouts, noticed: Timestamp, sightings: &[Sighting]) -> Vec<Evidence> {
+/// `alive` is when it was last seen alive, if that is long ago.
+pub fn relevant(
+    whereabouts: &Whereabouts,
+    alive: Option<Timestamp>,
+    noticed: Timestamp,
+    sightings: &[Sighting],
+) -> Vec<Evidence> {
     let near = |sighting: &&Sighting| {
         let age = noticed.duration_since(sighting.at);
-        age <= BEFORE && -age <= AFTER
+        let since = alive.is_some_and(|alive| sighting.at >= alive);
+        (age <= BEFORE || since) && -age <= AFTER
     };
     let near: Vec<&Sighting> = sightings.iter().filter(near).collect();
     let mut found: Vec<Evidence> = Vec::new();
@@ -46,9 +44,35 @@ pub fn relevant(whereabouts: &Whereabouts, noticed: Timestamp, sightings: &[Sigh
     found
 }
 
+/// Returns how the panes of a server ended that has said goodbye, in the order in which it was seen: before it, or
+/// because of it. `emptied`: whether it ends with its last session.
+pub fn end_of_panes(whereabouts: &Whereabouts, emptied: bool, sightings: &[Sighting]) -> Option<Fact> {
+    let end_of = |pid: &u32| {
+        let is_end = |one: &Sighting| {
+            one.about == About::Process(*pid) && matches!(one.fact, Fact::Ended { .. } | Fact::EndUnknown)
+        };
+        sightings.iter().rposition(is_end)
+    };
+    let ends = |at: usize| match sightings[at].fact {
+        Fact::Ended { end, .. } => Some(end),
+        _ => None,
+    };
+    let panes: Vec<Option<usize>> = whereabouts.inmates.iter().map(end_of).collect();
+    if panes.iter().flatten().any(|at| ends(*at) == Some(End::Killed(HUNG_UP))) {
+        return Some(Fact::PanesHungUp);
+    }
+    let server = whereabouts.pids.first().and_then(end_of)?;
+    let panes: Vec<usize> = panes.into_iter().collect::<Option<_>>()?;
+    if !emptied || panes.is_empty() || panes.iter().any(|at| *at > server) {
+        return None;
+    }
+    let all_exited = panes.iter().all(|at| matches!(ends(*at), Some(End::Exited(_))));
+    Some(if all_exited { Fact::NoSessionLeft } else { Fact::PanesEndedFirst })
+}
+
 /// Returns the fact as it is for what lived there, if it is about that.
 fn about(whereabouts: &Whereabouts, sighting: &Sighting, near: &[&Sighting]) -> Option<Fact> {
-    let mut fact = sighting.fact.clone();
+    let mut fact = whereabouts.name_victim(sighting.fact.clone());
     match &sighting.about {
         About::Process(pid) => whereabouts.pids.contains(pid).then_some(fact),
         About::Manager | About::Machine => Some(fact),
@@ -109,12 +133,13 @@ mod tests {
     }
 
     fn pane(alone: bool) -> Whereabouts {
-        Whereabouts { pids: vec![7], cgroups: vec![format!("{SLICE}/a.scope")], alone, login: None }
+        let cgroups = vec![format!("{SLICE}/a.scope")];
+        Whereabouts { pids: vec![7], cgroups, alone, ..Whereabouts::default() }
     }
 
     fn facts(whereabouts: &Whereabouts, sightings: &[Sighting]) -> Vec<Fact> {
         let noticed = Timestamp::from_second(1001).unwrap();
-        relevant(whereabouts, noticed, sightings).into_iter().map(|one| one.fact).collect()
+        relevant(whereabouts, None, noticed, sightings).into_iter().map(|one| one.fact).collect()
     }
 
     fn owns(facts: &[Fact]) -> Vec<bool> {
@@ -161,5 +186,31 @@ mod tests {
             .map(|core| seen(0, About::Process(7), Fact::CoreDump { signal: 11, exe: core.to_string() }))
             .collect();
         assert_eq!(facts(&pane(true), &many).len(), EVIDENCE_MAX);
+    }
+
+    #[test]
+    fn what_was_written_while_nobody_watched_counts_from_the_last_look_on() {
+        let noticed = Timestamp::from_second(9000).unwrap();
+        let told = |alive: i64| {
+            let alive = Timestamp::from_second(alive).unwrap();
+            relevant(&pane(true), Some(alive), noticed, &[oom(unit("a.scope"))]).len()
+        };
+        assert_eq!((told(900), told(1000), told(1001)), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_server_that_says_goodbye_was_empty_or_was_told_to_end() {
+        let server = Whereabouts { pids: vec![1], inmates: vec![7, 8], ..Whereabouts::default() };
+        let end = |pid, end| seen(0, About::Process(pid), Fact::Ended { end, witness: EndWitness::Kernel });
+        let exits = |pid| end(pid, End::Exited(130));
+        let unknown = |pid| seen(0, About::Process(pid), Fact::EndUnknown);
+        let told = |sightings: &[Sighting]| end_of_panes(&server, true, sightings);
+        assert_eq!(told(&[exits(7), exits(8), exits(1)]), Some(Fact::NoSessionLeft));
+        assert_eq!(told(&[exits(7), unknown(8), unknown(1)]), Some(Fact::PanesEndedFirst));
+        assert_eq!(told(&[exits(7), exits(1), exits(8)]), None, "one was still there");
+        assert_eq!(told(&[exits(7), exits(1)]), None, "nobody knows of the other");
+        assert_eq!(told(&[exits(1), exits(7), end(8, End::Killed(1))]), Some(Fact::PanesHungUp));
+        assert_eq!(end_of_panes(&server, false, &[exits(7), exits(8), exits(1)]), None, "exit-empty is off");
+        assert_eq!(end_of_panes(&Whereabouts::default(), true, &[exits(1)]), None);
     }
 }

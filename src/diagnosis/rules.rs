@@ -68,7 +68,6 @@ pub const RULES: &[Rule] = &[
             way(Certain, &[oom_kill_in_own_unit, cut]),
             way(Likely, &[oom_kill_in_own_unit]),
             way(Likely, &[oom_kill, ended_by_sigkill]),
-            way(Likely, &[oom_kill, hog_itself]),
             way(Likely, &[oom_kill, cut]),
             way(Possible, &[oom_kill]),
         ],
@@ -101,7 +100,11 @@ pub const RULES: &[Rule] = &[
     Rule {
         cause: Cause::LastSession,
         on: &[Server],
-        ways: &[way(Certain, &[goodbye, no_session_left]), way(Likely, &[no_session_left])],
+        ways: &[
+            way(Certain, &[goodbye, no_session_left]),
+            way(Likely, &[no_session_left]),
+            way(Likely, &[goodbye, panes_ended_first]),
+        ],
     },
     Rule {
         cause: Cause::ProgramKilled,
@@ -130,7 +133,8 @@ pub const RULES: &[Rule] = &[
         cause: Cause::ClosedByUser,
         on: &[Server],
         ways: &[
-            way(Certain, &[goodbye, nothing_stopping]),
+            way(Certain, &[goodbye, nothing_stopping, exit_empty_off]),
+            way(Certain, &[goodbye, nothing_stopping, panes_hung_up]),
             way(Likely, &[goodbye]),
             way(Possible, &[exited_well]),
         ],
@@ -162,6 +166,18 @@ fn socket_gone(_: &Subject, fact: &Fact) -> bool {
 
 fn no_session_left(_: &Subject, fact: &Fact) -> bool {
     matches!(fact, Fact::NoSessionLeft)
+}
+
+fn panes_ended_first(_: &Subject, fact: &Fact) -> bool {
+    matches!(fact, Fact::PanesEndedFirst)
+}
+
+fn panes_hung_up(_: &Subject, fact: &Fact) -> bool {
+    matches!(fact, Fact::PanesHungUp)
+}
+
+fn exit_empty_off(_: &Subject, fact: &Fact) -> bool {
+    matches!(fact, Fact::ExitEmptyOff)
 }
 
 fn kill_command(_: &Subject, fact: &Fact) -> bool {
@@ -238,10 +254,6 @@ fn oom_victim(_: &Subject, fact: &Fact) -> bool {
 /// that ended anything else.
 fn oom_victim_itself(subject: &Subject, fact: &Fact) -> bool {
     matches!(fact, Fact::OomVictim { victim, .. } if is_itself(subject, *victim))
-}
-
-fn hog_itself(subject: &Subject, fact: &Fact) -> bool {
-    matches!(fact, Fact::HogGone { victim, .. } if is_itself(subject, *victim))
 }
 
 fn is_itself(subject: &Subject, victim: Victim) -> bool {

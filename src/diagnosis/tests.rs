@@ -51,7 +51,6 @@ fn deaths() -> Vec<(SubjectKind, Cause, Vec<Fact>)> {
     let no_oom = || Fact::NoOomKill { unit: UNIT.into() };
     let dump = || Fact::CoreDump { signal: 11, exe: "/usr/bin/tmux".into() };
     let oomd = || Fact::OomdKill { unit: UNIT.into(), reason: "memory-pressure".into() };
-    let hog = || Fact::HogGone { victim: Victim::Child, comm: "cc1plus".into(), pid: 7, rss_bytes: 1 << 30 };
     let stopped = || Fact::UnitStopped { unit: UNIT.into() };
     let shutdown = |witness| Fact::Shutdown { witness };
     vec![
@@ -111,8 +110,20 @@ fn deaths() -> Vec<(SubjectKind, Cause, Vec<Fact>)> {
         ),
         (
             Server,
+            Cause::LastSession,
+            vec![Fact::Goodbye, Fact::PanesEndedFirst, Fact::EndUnknown, Fact::NothingStopping],
+        ),
+        (
+            Server,
             Cause::ClosedByUser,
-            vec![Fact::Goodbye, ended(End::Exited(0)), Fact::NothingStopping, no_oom()],
+            vec![
+                Fact::Goodbye,
+                ended(End::Exited(0)),
+                Fact::NothingStopping,
+                Fact::ExitEmptyOff,
+                Fact::PanesHungUp,
+                no_oom(),
+            ],
         ),
         (Server, Cause::Unknown, vec![Fact::GoneUnseen]),
         (Pane, Cause::OomdKill, vec![Fact::Vanished, ended(End::Killed(9)), oomd(), result("oom-kill")]),
@@ -124,9 +135,9 @@ fn deaths() -> Vec<(SubjectKind, Cause, Vec<Fact>)> {
         (
             Pane,
             Cause::OomKill,
-            vec![Fact::Vanished, ended(End::Killed(1)), oom_kill(true), result("oom-kill"), hog()],
+            vec![Fact::Vanished, ended(End::Killed(1)), oom_kill(true), result("oom-kill")],
         ),
-        (Pane, Cause::OomKill, vec![Fact::Vanished, ended(End::Killed(9)), oom_kill(false), hog()]),
+        (Pane, Cause::OomKill, vec![Fact::Vanished, ended(End::Killed(9)), oom_kill(false)]),
         (Pane, Cause::UnitStopped, vec![Fact::Vanished, ended(End::Killed(1)), stopped(), no_oom()]),
         (Pane, Cause::ProgramFailed, vec![Fact::Vanished, ended(End::Exited(3)), no_oom()]),
         (Pane, Cause::ProgramKilled, vec![Fact::Vanished, ended(End::Killed(11)), dump(), no_oom()]),
@@ -135,7 +146,7 @@ fn deaths() -> Vec<(SubjectKind, Cause, Vec<Fact>)> {
         (Window, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Killed(1)), kill_command(), no_oom()]),
         (Session, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Exited(0))]),
         (Pane, Cause::ClosedByUser, vec![Fact::Fleeting { first: PaneId(4), last: PaneId(6), panes: 3 }]),
-        (Child, Cause::OomKill, vec![oom_kill(true), victim(Victim::Child), hog()]),
+        (Child, Cause::OomKill, vec![oom_kill(true), victim(Victim::Child)]),
         (Client, Cause::TerminalClosed, vec![Fact::ClientLost { terminal: "/dev/pts/3".into() }]),
     ]
 }

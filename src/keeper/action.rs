@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::diagnosis::habitat::Habitat;
 use crate::model::incident::Incident;
 use crate::model::{Aside, Closed, Generation, PaneId, Reason, Server, ServerId, Snapshot};
 use crate::restore::plan::Plan;
@@ -23,6 +24,8 @@ pub enum Action {
     AwaitEnd(ServerId),
     /// Find out whether everything is going down; ends in `GoingDown`.
     AskGoingDown,
+    /// Keep on disk where everything lives.
+    Remember(Habitat),
     /// Look into deaths; ends in `Inquired`.
     Inquire(Vec<Death>),
     /// Write deaths down, and let everybody know.

@@ -70,6 +70,8 @@ pub struct Inquiry {
     pub evidence: Vec<Evidence>,
     /// What could not be looked at.
     pub gaps: Vec<Gap>,
+    /// Whether kills for want of memory would have been heard of where it lived.
+    pub memory_watched: bool,
 }
 
 /// What a look at the socket found.

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::diagnosis::explain;
+use crate::diagnosis::habitat::Habitat;
 use crate::logind::{LINGER_DIR, Linger, Logind};
 use crate::model::BootId;
 use crate::model::entry::Happening;
@@ -18,11 +19,15 @@ use crate::model::incident::{Incident, SubjectKind};
 use crate::systemd::Manager;
 
 use super::event::Inquiry;
+use super::habitat;
 use super::state::Death;
 use super::worker::{Worker, blocking};
 
 /// How long the managers may take to say whether they are stopping.
 const ASK_MAX: Duration = Duration::from_secs(3);
+
+/// How far back the journal is read for deaths that nobody watched.
+const LOOK_BACK_MAX: SignedDuration = SignedDuration::from_hours(24 * 30);
 
 /// How much of the journal is read around deaths.
 const AROUND: SignedDuration = SignedDuration::from_secs(30);
@@ -84,8 +89,14 @@ impl Worker {
         let ago = |death: &Death| {
             SignedDuration::try_from(started.elapsed().saturating_sub(death.noticed)).unwrap_or_default()
         };
-        let (found, gaps) =
-            self.read_journal(now, deaths.iter().filter(|death| is_puzzling(death)).map(ago).max()).await;
+        let since = |death: &Death| match death.last_seen_at {
+            Some(alive) if death.facts.contains(&Fact::GoneUnseen) => {
+                now.duration_since(alive).min(LOOK_BACK_MAX)
+            }
+            _ => ago(death),
+        };
+        let oldest = deaths.iter().filter(|death| is_puzzling(death)).map(since).max();
+        let (found, gaps) = self.read_journal(now, oldest).await;
         let going_down = GoingDown::ask().await.facts();
         let mut inquiries = Vec::new();
         for death in deaths {
@@ -98,7 +109,10 @@ impl Worker {
                 facts.extend(login_ended(&death).await);
                 facts.into_iter().map(Fact::undated).collect()
             };
-            inquiries.push(Inquiry { death, noticed, evidence, gaps });
+            let unseen = death.facts.contains(&Fact::GoneUnseen);
+            let memory_watched =
+                !unseen && self.memory.as_ref().is_some_and(|memory| memory.misses_nothing());
+            inquiries.push(Inquiry { death, noticed, evidence, gaps, memory_watched });
         }
         (inquiries, found)
     }
@@ -167,6 +181,18 @@ impl Worker {
             info!(cause = incident.verdict.finding.cause.word(), "{}", explain::sentence(incident));
         }
         blocking(move || self.history.lock().unwrap_or_else(PoisonError::into_inner).record(incidents)).await
+    }
+
+    /// Keeps where everything lives. Without it a later keeper knows less, and that is all.
+    pub(super) async fn remember(self: Arc<Self>, habitat: Habitat) {
+        let kept = blocking(move || {
+            // One after the other, so that the last one stays.
+            let _history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            habitat::save(&self.state_dir, &habitat)
+        });
+        if let Err(why) = kept.await {
+            debug!("a later keeper will not know where everything lives: {why}");
+        }
     }
 
     /// Writes down that something else happened. That this fails takes nothing away but the line.

@@ -22,6 +22,7 @@ mod chronicle;
 mod drill;
 mod event;
 mod guardian;
+mod habitat;
 mod inquire;
 mod perform;
 mod recorder;

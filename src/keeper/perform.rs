@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinError;
 use tracing::{info, warn};
 
+use crate::cgroup::MemoryWatch;
 use crate::dbus::interface::Request;
 use crate::logind::ShutdownWatch;
 use crate::model::describe_counts;
@@ -41,9 +42,10 @@ impl Performer {
         events: mpsc::Sender<Outcome>,
         summary: watch::Sender<Summary>,
         shutdown: Option<ShutdownWatch>,
+        memory: Option<Arc<MemoryWatch>>,
         started: Instant,
     ) -> Self {
-        let worker = Arc::new(Worker::new(startup));
+        let worker = Arc::new(Worker::new(startup, memory));
         let version = env!("CARGO_PKG_VERSION").to_owned();
         tokio::spawn(worker.clone().note(Happening::KeeperStarted { version }));
         Self { worker, events, summary, shutdown, started, waiting: HashMap::new(), next_token: 0 }
@@ -88,6 +90,9 @@ impl Performer {
                 Event::ServerEnded(id, ending)
             }),
             Action::AskGoingDown => self.task(async { Event::GoingDown(GoingDown::ask().await.is_so()) }),
+            Action::Remember(habitat) => {
+                tokio::spawn(worker.remember(habitat));
+            }
             Action::Inquire(deaths) => {
                 let started = self.started;
                 self.task(async move {

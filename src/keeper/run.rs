@@ -23,6 +23,7 @@ use crate::tmux::Tmux;
 use super::action::Action;
 use super::chronicle::Chronicle;
 use super::event::{Event, Look};
+use super::habitat;
 use super::perform::{Performer, notify};
 use super::state::{Policy, State, Summary};
 use super::watchers::Watchers;
@@ -102,12 +103,12 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
     let shutdown_watch = connect_logind(shutdowns).await;
     let (mut watchers, mut sightings) = Watchers::start().await;
 
-    let mut state = initial_state(&startup)?;
+    let mut state = initial_state(&startup)?.remembering(habitat::load(&startup.places.state));
     let mut ticks = tokio::time::interval(startup.settings.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watchdog = Watchdog::start();
     let started = Instant::now();
-    let mut performer = Performer::new(startup, events, summary, shutdown_watch, started);
+    let mut performer = Performer::new(startup, events, summary, shutdown_watch, watchers.memory(), started);
     notify(&[sd_notify::NotifyState::Ready]);
 
     loop {

@@ -2,6 +2,7 @@
 //! manager, systemd-oomd. Each is worth having without the others.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tracing::{debug, info};
@@ -21,7 +22,7 @@ const SIGHTINGS_MAX: usize = 1024;
 
 /// Those who watch, and what they watch.
 pub(super) struct Watchers {
-    memory: Option<MemoryWatch>,
+    memory: Option<Arc<MemoryWatch>>,
     ends: Option<EndWatch>,
     units: Option<UnitWatch>,
     _oomd: Option<Listening>,
@@ -38,7 +39,10 @@ impl Watchers {
         let memory = MemoryWatch::start(ROOT, into.clone());
         let ends = EndWatch::start(into.clone());
         let watchers = Self {
-            memory: memory.inspect_err(|error| info!(%error, "kills for want of memory are not seen")).ok(),
+            memory: memory
+                .inspect_err(|error| info!(%error, "kills for want of memory are not seen"))
+                .ok()
+                .map(Arc::new),
             ends: ends.inspect_err(|error| info!(%error, "how programs end is not seen")).ok(),
             units: watch_units(into.clone()).await,
             _oomd: watch_oomd(into).await,
@@ -47,6 +51,11 @@ impl Watchers {
             cgroups: HashMap::new(),
         };
         (watchers, sightings)
+    }
+
+    /// Returns who hears of kills for want of memory, if somebody does.
+    pub(super) fn memory(&self) -> Option<Arc<MemoryWatch>> {
+        self.memory.clone()
     }
 
     /// Has them watch what there is now.

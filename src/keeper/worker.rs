@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use crate::cause::in_words;
+use crate::cgroup::MemoryWatch;
 use crate::config::Settings;
 use crate::diagnosis::losses::gone;
 use crate::environment::Login;
@@ -75,8 +76,11 @@ pub(super) struct Worker {
     recorder: Recorder,
     buffers: Buffers,
     is_service: bool,
+    pub(super) state_dir: PathBuf,
     pub(super) history: Mutex<Chronicle>,
     pub(super) journal: Journal,
+    /// Who hears of kills for want of memory.
+    pub(super) memory: Option<Arc<MemoryWatch>>,
     proc: Proc,
     /// Orders of restored panes that still wait; they are asked for at every look.
     starts: Mutex<HashMap<ObjectId, Option<PaneStart>>>,
@@ -111,7 +115,7 @@ fn inode(path: &std::path::Path) -> Option<u64> {
 }
 
 impl Worker {
-    pub(super) fn new(startup: Startup) -> Self {
+    pub(super) fn new(startup: Startup, memory: Option<Arc<MemoryWatch>>) -> Self {
         let settings = startup.settings;
         let recorder = Recorder::new(Bounds {
             lines: settings.scrollback_lines.into(),
@@ -127,8 +131,10 @@ impl Worker {
             program: startup.program,
             writer: startup.writer,
             is_service: startup.is_service,
+            state_dir: startup.places.state,
             history: Mutex::new(startup.history),
             journal: own_journal(),
+            memory,
             proc: Proc::default(),
             starts: Mutex::default(),
             known: tokio::sync::Mutex::default(),

@@ -160,8 +160,16 @@ pub enum Fact {
         /// How many panes.
         panes: usize,
     },
-    /// The server had no session left just before, and ends when that is so (`exit-empty`).
+    /// The server had no session left just before, or the programs of all its panes had exited, and it ends when that
+    /// is so (`exit-empty`).
     NoSessionLeft,
+    /// The programs of all the server's panes had ended before it did, nobody saw how, and it ends with its last
+    /// session (`exit-empty`).
+    PanesEndedFirst,
+    /// The server had panes when it ended: their programs got SIGHUP, as they do when their terminals go away.
+    PanesHungUp,
+    /// The server lives on without sessions (`exit-empty` is off).
+    ExitEmptyOff,
     /// A client told the server to close it. From the server's message log (`show-messages`).
     KillCommand(KillCommand),
     /// tmux cannot talk to the server any more because one of them was replaced by another version.
@@ -223,17 +231,6 @@ pub enum Fact {
         rss_bytes: u64,
         /// The control group whose limit was reached; `None` when the machine's was.
         limit: Option<String>,
-    },
-    /// Which process was probably chosen: the largest of those that were gone afterwards.
-    HogGone {
-        /// What it was.
-        victim: Victim,
-        /// Its name.
-        comm: String,
-        /// Its process id.
-        pid: u32,
-        /// How much memory it had when it was last seen, in bytes.
-        rss_bytes: u64,
     },
     /// systemd-oomd killed a control group.
     OomdKill {

@@ -1,13 +1,14 @@
 //! Deaths: noticed here, looked into by a task, judged here, and written down.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::diagnosis::habitat::{Habitat, Whereabouts};
 use crate::diagnosis::kills::attribute;
 use crate::diagnosis::losses::{fleeting, gone, last_pane, newly_dead, whole};
-use crate::diagnosis::relevance::{Whereabouts, relevant};
+use crate::diagnosis::relevance::{end_of_panes, relevant};
 use crate::diagnosis::{diagnose, explain};
 use crate::model::evidence::{End, EndWitness, Evidence, Fact, KillCommand, Sighting};
 use crate::model::incident::{Cause, Incident, Subject, SubjectKind};
@@ -19,6 +20,7 @@ use crate::tmux::observe::Observation;
 use super::super::action::Action;
 use super::super::event::{Ending, Inquiry};
 use super::State;
+use super::children::Kills;
 
 /// How long after a death is noticed it is looked into. Whoever knows more tells it within this time, and what ends
 /// together is seen to.
@@ -65,14 +67,23 @@ pub(super) struct Deaths {
     ended: VecDeque<ServerId>,
     /// The pane of the living server with the greatest number so far.
     newest: Option<(ServerId, PaneId)>,
+    /// Where the living server, or that which an earlier keeper watched, was seen to live.
+    remembered: Habitat,
     /// Whether a restore was under way at the last look.
     restoring: bool,
+    kills: Kills,
     /// With the times, on the state's clock, at which they came.
     sightings: VecDeque<(Duration, Sighting)>,
 }
 
 impl Deaths {
+    /// Returns what is remembered of deaths at the beginning.
+    pub(super) fn remembering(habitat: Habitat) -> Self {
+        Self { remembered: habitat, ..Self::default() }
+    }
+
     pub(super) fn sighted(&mut self, now: Duration, sighting: Sighting) {
+        self.kills.sighted(now, &sighting, &self.remembered);
         if self.sightings.len() == SIGHTINGS_MAX {
             self.sightings.pop_front();
         }
@@ -103,11 +114,12 @@ impl State {
     /// Notes what a server that lives on has lost since it was looked at last.
     pub(super) fn note_losses(&mut self, now: Duration, before: &Observation, after: &Observation) {
         let generation = self.base().map(|(generation, _)| *generation);
+        let before_lived = Habitat::of(before);
         let subjects = gone(&before.server, &after.server);
         let kills = attribute(&subjects, &after.kills).into_iter().map(Option::<&KillCommand>::cloned);
         let kills: Vec<Option<KillCommand>> = kills.collect();
         for (subject, kill) in subjects.into_iter().zip(kills) {
-            let whereabouts = whereabouts(before, &subject);
+            let whereabouts = before_lived.whereabouts(&subject);
             let facts = [Fact::Vanished].into_iter().chain(kill.map(Fact::KillCommand)).collect();
             self.note(now, subject, whereabouts, facts, generation);
         }
@@ -118,10 +130,20 @@ impl State {
             if made_by_us && !before.server.panes().any(lived) {
                 continue; // It was dead in the snapshot, too.
             }
-            let whereabouts = whereabouts(before, &subject);
+            let whereabouts = before_lived.whereabouts(&subject);
             let facts = pane.dead.map(ended).into_iter().collect();
             self.note(now, subject, whereabouts, facts, generation);
         }
+    }
+
+    /// Has a later keeper know where everything lives.
+    pub(super) fn remember(&mut self, seen: &Observation) -> Option<Action> {
+        let habitat = Habitat::of(seen);
+        if habitat == self.deaths.remembered {
+            return None;
+        }
+        self.deaths.remembered = habitat.clone();
+        Some(Action::Remember(habitat))
     }
 
     /// Notes the panes that came and went since the look before.
@@ -158,7 +180,8 @@ impl State {
         if saved.server.id == after.server.id {
             for subject in gone(&saved.server, &after.server) {
                 let facts = vec![Fact::Vanished, Fact::GoneUnseen];
-                self.note(now, subject, Whereabouts::default(), facts, Some(generation));
+                let whereabouts = self.deaths.remembered.whereabouts(&subject);
+                self.note(now, subject, whereabouts, facts, Some(generation));
             }
         }
     }
@@ -171,12 +194,13 @@ impl State {
             Ending::Orderly => Fact::Goodbye,
             Ending::Lost => Fact::Cut,
         }];
-        let exit_empty = live.server.globals.server.get("exit-empty").is_some_and(|on| *on == "on".into());
-        if live.server.sessions.is_empty() && exit_empty {
-            facts.push(Fact::NoSessionLeft);
+        match live.server.globals.server.get("exit-empty") {
+            Some(value) if *value == "off".into() => facts.push(Fact::ExitEmptyOff),
+            Some(_) if live.server.sessions.is_empty() => facts.push(Fact::NoSessionLeft),
+            _ => {}
         }
         let subject = whole(&live.server);
-        let whereabouts = whereabouts(&live, &subject);
+        let whereabouts = Habitat::of(&live).whereabouts(&subject);
         // What went with it needs no explanation of its own.
         let server = &live.server.id;
         self.deaths.waiting.retain(|death| death.subject.server != *server);
@@ -197,7 +221,7 @@ impl State {
         let recent = self.deaths.recent(now);
         let mut evidence = vec![Fact::Goodbye.undated(), Fact::NothingStopping.undated()];
         if let Some(last) = recent.iter().map(|sighting| sighting.at).max() {
-            evidence.extend(relevant(&whereabouts(live, &subject), last, &recent));
+            evidence.extend(relevant(&Habitat::of(live).whereabouts(&subject), None, last, &recent));
         }
         diagnose(&subject, &evidence).finding.cause
     }
@@ -212,7 +236,9 @@ impl State {
         if *before != living.boot {
             facts.push(Fact::OtherBoot { before: before.clone() });
         }
-        self.note(now, whole(&saved.server), Whereabouts::default(), facts, Some(generation));
+        let subject = whole(&saved.server);
+        let whereabouts = self.deaths.remembered.whereabouts(&subject);
+        self.note(now, subject, whereabouts, facts, Some(generation));
     }
 
     fn note(
@@ -241,6 +267,7 @@ impl State {
         if self.deaths.inquiring {
             return Vec::new();
         }
+        self.note_children(now);
         let due = |death: &Death| now >= death.noticed + INQUIRE_AFTER;
         let (due, waiting) = std::mem::take(&mut self.deaths.waiting).into_iter().partition(due);
         self.deaths.waiting = waiting;
@@ -252,24 +279,50 @@ impl State {
         vec![Action::Inquire(due)]
     }
 
+    /// Notes the processes that were killed in what lives on.
+    fn note_children(&mut self, now: Duration) {
+        let Some(live) = self.live.clone().filter(|_| self.deaths.waiting.is_empty()) else { return };
+        let generation = self.base().map(|(generation, _)| *generation);
+        for (at, subject, whereabouts) in
+            self.deaths.kills.unclaimed(now, &live.server, &self.deaths.remembered)
+        {
+            self.note(at, subject, whereabouts, Vec::new(), generation);
+        }
+    }
+
     /// Judges.
     pub(super) fn inquired(&mut self, inquiries: Vec<Inquiry>, found: Vec<Sighting>) -> Vec<Action> {
         self.deaths.inquiring = false;
         let seen = self.deaths.sightings.iter().map(|(_, sighting)| sighting.clone());
         let sightings: Vec<Sighting> = seen.chain(found).collect();
-        let incidents = inquiries.into_iter().map(|inquiry| incident(inquiry, &sightings)).collect();
+        let incidents: Vec<Incident> =
+            inquiries.into_iter().map(|inquiry| incident(inquiry, &sightings)).collect();
+        self.deaths.kills.claimed(&incidents);
         vec![Action::Record(incidents)]
     }
 }
 
 fn incident(inquiry: Inquiry, sightings: &[Sighting]) -> Incident {
-    let Inquiry { death, noticed, evidence, gaps } = inquiry;
+    let Inquiry { death, noticed, evidence, gaps, memory_watched } = inquiry;
     let mut all: Vec<Evidence> = death.facts.into_iter().map(Fact::undated).collect();
-    all.extend(relevant(&death.whereabouts, noticed, sightings));
+    let alive = death.last_seen_at.filter(|_| all.iter().any(|one| one.fact == Fact::GoneUnseen));
+    all.extend(relevant(&death.whereabouts, alive, noticed, sightings));
     for one in evidence {
         if !all.iter().any(|other| other.fact == one.fact) {
             all.push(one);
         }
+    }
+    let has = |fact: &Fact| all.iter().any(|one| one.fact == *fact);
+    if has(&Fact::Goodbye) && !has(&Fact::NoSessionLeft) {
+        let emptied = !has(&Fact::ExitEmptyOff);
+        let panes = end_of_panes(&death.whereabouts, emptied, sightings);
+        all.extend(panes.map(Fact::undated));
+    }
+    let killed = all.iter().any(|one| matches!(one.fact, Fact::OomKill { .. }));
+    if let Some(cgroup) = death.whereabouts.cgroups.first().filter(|_| memory_watched && !killed) {
+        all.push(
+            Fact::NoOomKill { unit: Placement::of(cgroup).unit().unwrap_or(cgroup).to_owned() }.undated(),
+        );
     }
     let verdict = diagnose(&death.subject, &all);
     let deed = policy::deed(verdict.finding.cause, death.subject.kind);
@@ -293,23 +346,4 @@ fn ended(dead: Dead) -> Fact {
         Dead::Killed(signal) => End::Killed(signal),
     };
     Fact::Ended { end, witness: EndWitness::Tmux }
-}
-
-/// Returns where something lived when it was last looked at.
-fn whereabouts(seen: &Observation, subject: &Subject) -> Whereabouts {
-    let server = subject.server.pid;
-    let is_server = subject.kind == SubjectKind::Server;
-    let pane = |id: &PaneId| seen.vitals.get(id).map(|vitals| vitals.pid).filter(|pid| *pid != 0);
-    let pids: Vec<u32> = match is_server {
-        true => vec![server],
-        false => subject.panes.iter().filter_map(|lost| pane(&lost.id)).collect(),
-    };
-    let mut cgroups: Vec<String> = pids.iter().filter_map(|pid| seen.cgroups.get(pid).cloned()).collect();
-    cgroups.sort_unstable();
-    cgroups.dedup();
-    let mut others: HashMap<u32, &String> = seen.cgroups.iter().map(|(pid, cgroup)| (*pid, cgroup)).collect();
-    others.retain(|pid, _| !pids.contains(pid));
-    let alone = !others.values().any(|cgroup| cgroups.contains(cgroup));
-    let login = seen.cgroups.get(&server).and_then(|cgroup| Placement::of(cgroup).login().map(str::to_owned));
-    Whereabouts { pids, cgroups, alone, login }
 }

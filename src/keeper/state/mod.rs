@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::diagnosis::habitat::Habitat;
 use crate::model::{Generation, PaneId, Reason, ServerId, Snapshot};
 use crate::restore::plan::Skip;
 use crate::tmux::observe::Observation;
@@ -11,6 +12,7 @@ use crate::tmux::observe::Observation;
 use super::action::Action;
 use super::event::{Event, Look, Token};
 
+mod children;
 mod deaths;
 mod drill;
 mod end;
@@ -193,6 +195,12 @@ impl State {
         }
     }
 
+    /// Returns the state of a keeper that knows where an earlier one saw the server live.
+    #[must_use]
+    pub fn remembering(self, habitat: Habitat) -> Self {
+        Self { deaths: Deaths::remembering(habitat), ..self }
+    }
+
     /// Takes in what happened at `now` (time since some fixed moment) and returns what to do about it.
     pub fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
         let mut actions = match event {
@@ -296,9 +304,14 @@ impl State {
         self.vanished_since = None;
         let mut actions = Vec::new();
         match self.live.clone().filter(|live| live.server.id == id) {
-            Some(before) => self.note_losses(now, &before, &observation),
+            Some(before) if Arc::ptr_eq(&before, &observation) => {}
+            Some(before) => {
+                self.note_losses(now, &before, &observation);
+                actions.extend(self.remember(&observation));
+            }
             None => {
                 self.note_losses_unseen(now, &observation);
+                actions.extend(self.remember(&observation));
                 self.texts.clear();
                 self.shrunk_since = None;
                 self.adopt_saved_texts(&observation);

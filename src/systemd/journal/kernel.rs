@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::model::evidence::{About, Fact, Sighting, Victim};
 
 /// Returns the processes of a user that the kernel killed, in the order of the lines. What they were to a death is
-/// not known here: each is a [`Victim::Child`], see [`name_victim`].
+/// not known here: each is a [`Victim::Child`], see [`Whereabouts::name_victim`](crate::diagnosis::habitat::Whereabouts::name_victim).
 pub fn victims<'a>(lines: impl Iterator<Item = (Timestamp, &'a str)>, uid: u32) -> Vec<Sighting> {
     let mut choice: Option<Choice<'a>> = None;
     let mut victims = Vec::new();
@@ -24,21 +24,6 @@ pub fn victims<'a>(lines: impl Iterator<Item = (Timestamp, &'a str)>, uid: u32) 
         }
     }
     victims
-}
-
-/// Returns a fact as one death sees it: what a victim was to it.
-pub fn name_victim(fact: Fact, server: u32, programs: &[u32]) -> Fact {
-    match fact {
-        Fact::OomVictim { comm, pid, rss_bytes, limit, .. } => {
-            let victim = match pid {
-                pid if pid == server => Victim::Server,
-                pid if programs.contains(&pid) => Victim::Program,
-                _ => Victim::Child,
-            };
-            Fact::OomVictim { victim, comm, pid, rss_bytes, limit }
-        }
-        other => other,
-    }
 }
 
 /// Whom the kernel chose, and why.
@@ -189,16 +174,5 @@ mod tests {
             let told = victims(lines.clone(), 1000).into_iter().map(|one| (one.about, one.fact));
             assert_eq!(told.collect::<Vec<_>>(), expected, "{:?}", lines.collect::<Vec<_>>());
         }
-    }
-
-    #[test]
-    fn a_victim_is_named_by_its_number() {
-        let fact = |victim, pid| Fact::OomVictim { victim, comm: "x".into(), pid, rss_bytes: 1, limit: None };
-        for (pid, victim) in
-            [(7, Victim::Server), (8, Victim::Program), (9, Victim::Program), (10, Victim::Child)]
-        {
-            assert_eq!(name_victim(fact(Victim::Child, pid), 7, &[8, 9]), fact(victim, pid));
-        }
-        assert_eq!(name_victim(Fact::Goodbye, 7, &[]), Fact::Goodbye);
     }
 }

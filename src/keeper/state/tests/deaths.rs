@@ -6,7 +6,7 @@ use super::*;
 use jiff::Timestamp;
 
 use crate::keeper::event::Inquiry;
-use crate::model::evidence::{About, Fact, Sighting};
+use crate::model::evidence::{About, Fact, Limit, Sighting};
 use crate::model::incident::Incident;
 
 /// A keeper of which only the deaths are told. Whatever it asks for is answered at once, that nothing else is known.
@@ -32,6 +32,7 @@ impl Listener {
                         death,
                         evidence: self.found.iter().cloned().map(Fact::undated).collect(),
                         gaps: Vec::new(),
+                        memory_watched: false,
                     };
                     let inquiries = deaths.into_iter().map(found).collect();
                     self.tell(secs, Event::Inquired(inquiries, Vec::new()));
@@ -181,4 +182,34 @@ fn a_server_that_systemd_ended_after_an_oom_kill_comes_back_although_it_said_goo
     assert!(end(None).contains("save closed"), "{}", end(None));
     assert!(!end(Some(result("oom-kill"))).contains("save closed"), "{}", end(Some(result("oom-kill"))));
     assert!(end(Some(Fact::UnitStopped { unit: "tmux.scope".into() })).contains("save closed"));
+}
+
+#[test]
+fn a_kill_that_ends_no_pane_is_told_as_that_of_a_child() {
+    let (own, shared) = ("/user@0.service/pane.scope", "/user@0.service/tmux.scope");
+    let told = |cgroup: &str, ends: bool| {
+        let mut listener = Listener::new(None);
+        for (secs, event, _) in watching(&["a"]) {
+            listener.tell(secs, event);
+        }
+        let mut seen = (*observation(sample::server(1, &["a", "b"]), 0)).clone();
+        let pane = seen.server.sessions[1].windows[0].panes[0].id;
+        if let Some(vitals) = seen.vitals.get_mut(&pane) {
+            vitals.pid = 9;
+        }
+        seen.cgroups = [(1, shared.to_owned()), (9, own.to_owned())].into();
+        listener.tell(1, Event::Looked(Look::Server(Arc::new(seen))));
+        let kill = Fact::OomKill { unit: cgroup.into(), kills: 1, own: false, limit: Limit::Own };
+        let about = About::Unit(cgroup.into());
+        listener.tell(2, Event::Sighted(Sighting { at: at(2), about, fact: kill }));
+        if ends {
+            listener.tell(2, sees(1, &["a"]));
+        }
+        (3..12).for_each(|secs| listener.tell(secs, Event::Tick));
+        listener.told
+    };
+    assert_eq!(told(own, false), ["Child b:0.0 of 1: oom-kill, certain"]);
+    assert_eq!(told(shared, false), ["Child /tmp/tmux-1000/default of 1: oom-kill, certain"]);
+    assert_eq!(told(own, true), ["Session b of 1: oom-kill, likely"], "once");
+    assert_eq!(told("/user@0.service", false), NOTHING, "that may be anybody's");
 }

@@ -129,8 +129,13 @@ struct World {
 
 /// Returns what is found out about deaths where nobody knows anything.
 fn found_out(deaths: Vec<Death>) -> Event {
-    let nothing =
-        |death| Inquiry { death, noticed: Timestamp::UNIX_EPOCH, evidence: Vec::new(), gaps: Vec::new() };
+    let nothing = |death| Inquiry {
+        death,
+        noticed: Timestamp::UNIX_EPOCH,
+        evidence: Vec::new(),
+        gaps: Vec::new(),
+        memory_watched: false,
+    };
     Event::Inquired(deaths.into_iter().map(nothing).collect(), Vec::new())
 }
 
@@ -462,6 +467,7 @@ impl World {
                 Task::Restore(plan)
             }
             Action::Inquire(deaths) => Task::Inquire(deaths),
+            Action::Remember(_) => return,
             Action::Record(incidents) => return self.check_record(&incidents),
             Action::ReviewDrills => Task::ReviewDrills,
             Action::Drill => {
