@@ -25,8 +25,10 @@ pub enum Action {
     AskGoingDown,
     /// Look into deaths; ends in `Inquired`.
     Inquire(Vec<Death>),
-    /// Write deaths down, and let everybody know.
+    /// Write deaths down; ends in `Recorded`.
     Record(Vec<Incident>),
+    /// Let everybody know of deaths.
+    Tell(Vec<Incident>),
     /// Have a server make its socket again; ends in `Signalled`.
     BringBackSocket {
         /// The server's process id.

@@ -38,10 +38,11 @@ impl Chronicle {
         self.shutdowns.get(boot).copied()
     }
 
-    /// Writes deaths down, and gives them their numbers.
-    pub(super) fn record(&mut self, incidents: Vec<Incident>) -> Result<(), StoreError> {
+    /// Writes deaths down, gives them their numbers, and returns those that were not written down before.
+    pub(super) fn record(&mut self, incidents: Vec<Incident>) -> Result<Vec<Incident>, StoreError> {
         let mut number = self.historian.next_incident();
         let mut entries = Vec::new();
+        let mut recorded = Vec::new();
         let mut ended = Vec::new();
         for mut incident in incidents {
             if is_end_of_server(&incident) {
@@ -52,11 +53,12 @@ impl Chronicle {
             }
             incident.number = number;
             number += 1;
-            entries.push(self.entry(Happening::Died(Box::new(incident))));
+            entries.push(self.entry(Happening::Died(Box::new(incident.clone()))));
+            recorded.push(incident);
         }
         self.historian.append(&entries)?;
         self.ended.extend(ended);
-        Ok(())
+        Ok(recorded)
     }
 
     /// Notes something else that happened.

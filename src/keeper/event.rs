@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::evidence::{Evidence, Gap, Sighting};
+use crate::model::incident::Incident;
 use crate::model::{Generation, PaneId, Scrollback, ServerId, Snapshot};
 use crate::restore::execute::Report;
 use crate::restore::plan::{Selection, SelectionError};
@@ -39,8 +40,8 @@ pub enum Event {
     Sighted(Sighting),
     /// What else is known of deaths, and what was seen around their time; the answer to `Inquire`.
     Inquired(Vec<Inquiry>, Vec<Sighting>),
-    /// Deaths are written down; in words, why not.
-    Recorded(Result<(), String>),
+    /// Deaths are written down, and have their numbers; in words, why not, and then they have none.
+    Recorded(Vec<Incident>, Result<(), String>),
     /// A server was told to make its socket again, or not; in words, why not.
     Signalled(Result<(), String>),
     /// A server was started, or not; in words, why not.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinError;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
+use crate::bulletin::TOLD_MAX;
 use crate::config::Settings;
 use crate::dbus::interface::Keeper;
 use crate::dbus::serve;
@@ -84,11 +85,13 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
     let (requests, mut asked) = mpsc::channel(REQUESTS_MAX);
     let (shutdowns, mut shutdown) = mpsc::channel(4);
     let (summary, watched) = watch::channel(Summary::default());
+    let (bulletins, _) = broadcast::channel(TOLD_MAX);
 
     let keeper = Keeper {
         requests,
         summary: watched,
         writer: startup.writer.clone(),
+        bulletins: bulletins.clone(),
         socket: startup.tmux.socket().display().to_string(),
     };
     let _peers = serve::serve_peers(&startup.places.bus_socket(), keeper.clone())?;
@@ -107,7 +110,7 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watchdog = Watchdog::start();
     let started = Instant::now();
-    let mut performer = Performer::new(startup, events, summary, shutdown_watch, started);
+    let mut performer = Performer::new(startup, events, summary, shutdown_watch, bulletins, started);
     notify(&[sd_notify::NotifyState::Ready]);
 
     loop {

@@ -220,6 +220,12 @@ impl State {
         let incidents = inquiries.into_iter().map(|inquiry| incident(inquiry, &sightings)).collect();
         vec![Action::Record(incidents)]
     }
+
+    /// Lets everybody know. That a death could not be written down is no reason to keep it quiet.
+    pub(super) fn recorded(&mut self, incidents: Vec<Incident>, result: Result<(), String>) -> Vec<Action> {
+        self.record_problem = result.err().map(|why| format!("deaths cannot be written down: {why}"));
+        if incidents.is_empty() { Vec::new() } else { vec![Action::Tell(incidents)] }
+    }
 }
 
 fn incident(inquiry: Inquiry, sightings: &[Sighting]) -> Incident {

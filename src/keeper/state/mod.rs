@@ -207,10 +207,7 @@ impl State {
                 Vec::new()
             }
             Event::Inquired(inquiries, found) => self.inquired(inquiries, found),
-            Event::Recorded(result) => {
-                self.record_problem = result.err().map(|why| format!("deaths cannot be written down: {why}"));
-                Vec::new()
-            }
+            Event::Recorded(incidents, result) => self.recorded(incidents, result),
             Event::Signalled(result) => self.signalled(result),
             Event::Founded(result) => self.founded(result),
             Event::Saved(result) => self.saved(now, result),

@@ -488,7 +488,7 @@ impl World {
                 return;
             }
             Action::BringBackSocket { .. } => unreachable!("no socket is lost in this world"),
-            Action::Publish(_) | Action::HoldShutdown => return,
+            Action::Publish(_) | Action::Tell(_) | Action::HoldShutdown => return,
         };
         assert!(!self.tasks.iter().any(|other| other.is_like(&task)), "twice at once: {task:?}");
         self.tasks.push(task);
