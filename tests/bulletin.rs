@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use zbus::connection::Builder;
 use zbus::{Connection, MatchRule, MessageStream, OwnedVariant, Proxy};
 
-use support::{DEADLINE, Keeper, can_mount, eventually, has_program, skip, text, until};
+use support::{DEADLINE, Keeper, PrivateTmux, can_mount, eventually, has_program, skip, text, until};
 
 /// What the signal has.
 type Died = (u64, String, String, String, String, String, HashMap<String, OwnedVariant>);
@@ -298,4 +298,102 @@ fn the_journal_gets_fields_of_our_own_and_an_id_that_its_catalog_explains() {
         assert!(fields["AGENT_KEEPER_PROGRAMS"].starts_with("tail -f"), "{fields:?}");
         assert!(!format!("{fields:?}").contains("hunter2"), "{fields:?}");
     }
+}
+
+/// A terminal: a pane of a tmux server of its own, in which a command runs.
+fn terminal(keeper: &Keeper, name: &str, command: &[&str]) -> PrivateTmux {
+    let terminal = PrivateTmux::at(keeper.path(name));
+    terminal.start(&[&["-x", "100", "-y", "20"], command].concat());
+    terminal
+}
+
+/// Returns a terminal in which somebody has attached to a session.
+fn attach(keeper: &Keeper, name: &str, session: &str) -> PrivateTmux {
+    let (tmux, socket) = (support::tmux_program(), keeper.tmux.socket.display().to_string());
+    let terminal = terminal(
+        keeper,
+        name,
+        &["env", "-u", "TMUX", &tmux.display().to_string(), "-S", &socket, "attach", "-t", session],
+    );
+    until("the session to be shown", || terminal.text_of(":").contains(&format!("[{session}]")));
+    terminal
+}
+
+fn told(keeper: &Keeper) -> usize {
+    keeper.log().matches("told what was restored").count()
+}
+
+/// Has the keeper look at the server as it is now.
+#[track_caller]
+fn look(keeper: &Keeper) {
+    let output = keeper.ctl(&["snapshot", "take"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_first_person_who_attaches_after_a_restore_is_told_once() {
+    let mut keeper = Keeper::prepare_quick();
+    keeper.start_watching();
+    open_sessions(&keeper, &["web", "api"]);
+    // Whoever attaches before anything has died is told nothing.
+    let before = attach(&keeper, "before", "api");
+    look(&keeper);
+    keeper.tmux.kill_server_hard();
+    until("all to be back", || keeper.tmux.sessions() == ["api", "web"]);
+    until("the death to be known", || !keeper.ctl_json(&["why"])["incident"].is_null());
+    keeper.saved_sessions(&["web", "api"]);
+    drop(before);
+
+    // A program that uses control mode is nobody.
+    let mut program = keeper.tmux.command();
+    let mut program = program
+        .args(["-C", "attach", "-t", "web"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("it to be attached", || !keeper.tmux.run(&["list-clients"]).is_empty());
+    look(&keeper);
+    look(&keeper);
+    assert_eq!(told(&keeper), 0);
+
+    let options = ["-s", "-g", "-gw"].map(|scope| keeper.tmux.run(&["show-options", scope]));
+    let person = attach(&keeper, "person", "web");
+    eventually("the line to be shown", || {
+        let screen = person.text_of(":");
+        let line = screen.lines().find(|line| line.contains("keeperctl why"))?.to_owned();
+        assert!(line.contains("tmux was killed, "), "{line}");
+        assert!(line.contains("; 2 sessions are back. More: keeperctl why"), "{line}");
+        Some(())
+    });
+    assert_eq!(["-s", "-g", "-gw"].map(|scope| keeper.tmux.run(&["show-options", scope])), options);
+    let another = attach(&keeper, "another", "api");
+    look(&keeper);
+    look(&keeper);
+    assert_eq!(told(&keeper), 1);
+    assert!(!another.text_of(":").contains("keeperctl"));
+    program.kill().unwrap();
+    program.wait().unwrap();
+}
+
+#[test]
+fn the_timeline_knows_which_servers_there_were() {
+    let mut keeper = Keeper::prepare_quick();
+    keeper.start_watching();
+    open_sessions(&keeper, &["web"]);
+    let first = keeper.tmux.server_pid().unwrap();
+    keeper.stop_daemon("TERM");
+    keeper.start_watching();
+    keeper.tmux.kill_server_hard();
+    until("a server to be back", || keeper.tmux.sessions() == ["web"]);
+    let second = keeper.tmux.server_pid().unwrap();
+    let servers = eventually("both servers", || {
+        let timeline = keeper.ctl_json(&["timeline"]);
+        let rows = timeline["happened"].as_array().unwrap().clone();
+        let rows = rows.into_iter().filter(|row| row["kind"] == "server");
+        let texts: Vec<String> = rows.map(|row| row["text"].as_str().unwrap().to_owned()).collect();
+        texts.last()?.contains(&format!("(pid {second})")).then_some(texts)
+    });
+    assert_eq!(servers.len(), 2, "{servers:?}");
+    assert!(servers[0].contains(&format!("(pid {first})")), "{servers:?}");
 }

@@ -106,6 +106,12 @@ impl Performer {
                 });
             }
             Action::Tell(incidents) => self.tellers.tell(incidents),
+            Action::Greet(greeting) => {
+                self.task(async move { Event::Greeted(worker.greet(&greeting).await) });
+            }
+            Action::Note(what) => {
+                tokio::spawn(worker.note(what));
+            }
             Action::BringBackSocket { pid } => {
                 self.task(async move { Event::Signalled(worker.bring_back_socket(pid)) });
             }

@@ -17,6 +17,7 @@ use crate::dbus::serve;
 use crate::environment::Login;
 use crate::logind::{Logind, ShutdownWatch, watch_shutdown};
 use crate::model::describe_counts;
+use crate::model::entry::Happening;
 use crate::place::{PlaceError, Places};
 use crate::store::{StoreError, Writer};
 use crate::tmux::Tmux;
@@ -25,6 +26,7 @@ use super::action::Action;
 use super::chronicle::Chronicle;
 use super::event::{Event, Look};
 use super::perform::{Performer, notify};
+use super::sleep::SleepClock;
 use super::state::{Policy, State, Summary};
 use super::watchers::Watchers;
 
@@ -103,13 +105,13 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
         }
     };
     let shutdown_watch = connect_logind(shutdowns).await;
-    let (mut watchers, mut sightings) = Watchers::start().await;
+    let (mut watchers, mut sightings, mut happenings) = Watchers::start().await;
 
     let mut state = initial_state(&startup)?;
     let mut ticks = tokio::time::interval(startup.settings.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watchdog = Watchdog::start();
-    let started = Instant::now();
+    let (started, mut sleep) = (Instant::now(), SleepClock::start());
     let mut performer = Performer::new(startup, events, summary, shutdown_watch, bulletins, started);
     notify(&[sd_notify::NotifyState::Ready]);
 
@@ -117,6 +119,7 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
         let event = tokio::select! {
             Some(outcome) = inbox.recv() => outcome?,
             Some(sighting) = sightings.recv() => Event::Sighted(sighting),
+            Some(what) = happenings.recv() => Event::Happened(what),
             _ = ticks.tick() => Event::Tick,
             Some(request) = asked.recv() => performer.asked(request),
             Some(begins) = shutdown.recv() => performer.shutdown_event(begins),
@@ -127,7 +130,9 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
         if let Event::Looked(Look::Server(seen)) = &event {
             watchers.follow(seen);
         }
-        for action in state.step(started.elapsed(), event) {
+        let slept = sleep.slept().map(|secs| Event::Happened(Happening::Slept { secs }));
+        let events = slept.into_iter().chain([event]);
+        for action in events.flat_map(|event| state.step(started.elapsed(), event)).collect::<Vec<_>>() {
             if matches!(action, Action::Exit) {
                 performer.leave().await;
                 return Ok(());

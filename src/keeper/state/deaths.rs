@@ -222,7 +222,13 @@ impl State {
     }
 
     /// Lets everybody know. That a death could not be written down is no reason to keep it quiet.
-    pub(super) fn recorded(&mut self, incidents: Vec<Incident>, result: Result<(), String>) -> Vec<Action> {
+    pub(super) fn recorded(
+        &mut self,
+        now: Duration,
+        incidents: Vec<Incident>,
+        result: Result<(), String>,
+    ) -> Vec<Action> {
+        self.greet.recorded(now, &incidents);
         self.record_problem = result.err().map(|why| format!("deaths cannot be written down: {why}"));
         if incidents.is_empty() { Vec::new() } else { vec![Action::Tell(incidents)] }
     }

@@ -4,8 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::entry::Happening;
 use crate::model::{Generation, PaneId, Reason, ServerId, Snapshot};
 use crate::restore::plan::Skip;
+use crate::systemd::placement::Placement;
 use crate::tmux::observe::Observation;
 
 use super::action::Action;
@@ -15,7 +17,9 @@ mod deaths;
 mod drill;
 mod end;
 mod founding;
+mod greet;
 mod guard;
+mod kills;
 mod orphan;
 mod request;
 mod restore;
@@ -27,7 +31,9 @@ mod texts;
 pub use deaths::Death;
 use deaths::Deaths;
 use drill::Drills;
+use greet::Greet;
 use guard::Guard;
+use kills::Kills;
 use request::Wish;
 pub use summary::Summary;
 use texts::KnownText;
@@ -145,6 +151,8 @@ pub struct State {
     trust_last_look: bool,
     drills: Drills,
     deaths: Deaths,
+    greet: Greet,
+    kills: Kills,
     problem: Option<String>,
     save_problem: Option<String>,
     record_problem: Option<String>,
@@ -185,6 +193,8 @@ impl State {
             trust_last_look: false,
             drills: Drills::default(),
             deaths: Deaths::default(),
+            greet: Greet::default(),
+            kills: Kills::default(),
             problem: None,
             save_problem: None,
             record_problem: None,
@@ -203,11 +213,17 @@ impl State {
             Event::ShutdownBegins { held } => self.shutdown_begins(now, held),
             Event::ShutdownCancelled => self.thaw(),
             Event::Sighted(sighting) => {
+                self.kills.sighted(now, &sighting);
                 self.deaths.sighted(now, sighting);
                 Vec::new()
             }
             Event::Inquired(inquiries, found) => self.inquired(inquiries, found),
-            Event::Recorded(incidents, result) => self.recorded(incidents, result),
+            Event::Recorded(incidents, result) => self.recorded(now, incidents, result),
+            Event::Greeted(somebody) => {
+                self.greet.greeted(somebody);
+                Vec::new()
+            }
+            Event::Happened(what) => vec![Action::Note(what)],
             Event::Signalled(result) => self.signalled(result),
             Event::Founded(result) => self.founded(result),
             Event::Saved(result) => self.saved(now, result),
@@ -235,6 +251,7 @@ impl State {
 
     fn tick(&mut self, now: Duration) -> Vec<Action> {
         let mut actions = self.inquire(now);
+        actions.extend(self.kills.due(now).into_iter().map(Action::Note));
         actions.extend(self.tick_phase(now));
         actions
     }
@@ -300,9 +317,13 @@ impl State {
                 self.shrunk_since = None;
                 self.adopt_saved_texts(&observation);
                 actions.push(Action::AwaitEnd(id.clone()));
+                actions.push(Action::Note(found(&observation)));
             }
         }
-        self.live = Some(observation);
+        self.live = Some(observation.clone());
+        if self.phase == Phase::Watching {
+            actions.extend(self.greet(now, &observation));
+        }
         actions.extend(match self.phase {
             // A restore into a server that is gone has not given up yet; the next look decides.
             Phase::Seeking | Phase::Watching if self.restoring => Vec::new(),
@@ -346,6 +367,14 @@ impl State {
             _ => Vec::new(),
         }
     }
+}
+
+/// Returns a server that is seen for the first time as something that happened.
+fn found(seen: &Observation) -> Happening {
+    let server = seen.server.id.clone();
+    let unit =
+        seen.cgroups.get(&server.pid).and_then(|cgroup| Placement::of(cgroup).unit().map(str::to_owned));
+    Happening::ServerFound { server, unit }
 }
 
 #[cfg(test)]

@@ -489,6 +489,7 @@ impl World {
             }
             Action::BringBackSocket { .. } => unreachable!("no socket is lost in this world"),
             Action::Publish(_) | Action::Tell(_) | Action::HoldShutdown => return,
+            Action::Greet(_) | Action::Note(_) => return,
         };
         assert!(!self.tasks.iter().any(|other| other.is_like(&task)), "twice at once: {task:?}");
         self.tasks.push(task);
