@@ -252,7 +252,17 @@ fn the_journal_gets_fields_of_our_own_and_an_id_that_its_catalog_explains() {
     let dir = keeper.path("journal");
     fs::create_dir(&dir).unwrap();
     let journal = UnixDatagram::bind(dir.join("socket")).unwrap();
-    journal.set_read_timeout(Some(DEADLINE)).unwrap();
+    let (into, entries) = std::sync::mpsc::channel();
+    // Whoever writes waits for whoever reads.
+    std::thread::spawn(move || {
+        let mut room = vec![0; 256 * 1024];
+        while let Ok(length) = journal.recv(&mut room) {
+            let entry = fields(&room[..length]);
+            if entry.contains_key("MESSAGE_ID") && into.send(entry).is_err() {
+                return;
+            }
+        }
+    });
     // journald's place is fixed (sd-journal(3)); and standard error is its stream if this says so.
     keeper.mount(format!(
         "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && mount --bind {} /run/systemd/journal && \
@@ -264,15 +274,7 @@ fn the_journal_gets_fields_of_our_own_and_an_id_that_its_catalog_explains() {
     keeper.tmux.run(&["kill-session", "-t", "api"]);
     keeper.saved_sessions(&["web"]);
     keeper.tmux.kill_server_hard();
-    let mut told = Vec::new();
-    let mut room = vec![0; 256 * 1024];
-    while told.len() < 2 {
-        let length = journal.recv(&mut room).unwrap();
-        let fields = fields(&room[..length]);
-        if fields.contains_key("MESSAGE_ID") {
-            told.push(fields);
-        }
-    }
+    let told = [entries.recv_timeout(DEADLINE).unwrap(), entries.recv_timeout(DEADLINE).unwrap()];
     let place = keeper.tmux.socket.display().to_string();
     for (fields, expected) in told.iter().zip([
         [
@@ -307,16 +309,16 @@ fn terminal(keeper: &Keeper, name: &str, command: &[&str]) -> PrivateTmux {
     terminal
 }
 
-/// Returns a terminal in which somebody has attached to a session.
+/// Returns a terminal in which somebody attaches to a session.
 fn attach(keeper: &Keeper, name: &str, session: &str) -> PrivateTmux {
     let (tmux, socket) = (support::tmux_program(), keeper.tmux.socket.display().to_string());
-    let terminal = terminal(
-        keeper,
-        name,
-        &["env", "-u", "TMUX", &tmux.display().to_string(), "-S", &socket, "attach", "-t", session],
-    );
+    let tmux = tmux.display().to_string();
+    terminal(keeper, name, &["env", "-u", "TMUX", &tmux, "-S", &socket, "attach", "-t", session])
+}
+
+/// Waits until a terminal shows a session.
+fn shows(terminal: &PrivateTmux, session: &str) {
     until("the session to be shown", || terminal.text_of(":").contains(&format!("[{session}]")));
-    terminal
 }
 
 fn told(keeper: &Keeper) -> usize {
@@ -337,6 +339,7 @@ fn the_first_person_who_attaches_after_a_restore_is_told_once() {
     open_sessions(&keeper, &["web", "api"]);
     // Whoever attaches before anything has died is told nothing.
     let before = attach(&keeper, "before", "api");
+    shows(&before, "api");
     look(&keeper);
     keeper.tmux.kill_server_hard();
     until("all to be back", || keeper.tmux.sessions() == ["api", "web"]);
@@ -368,6 +371,7 @@ fn the_first_person_who_attaches_after_a_restore_is_told_once() {
     });
     assert_eq!(["-s", "-g", "-gw"].map(|scope| keeper.tmux.run(&["show-options", scope])), options);
     let another = attach(&keeper, "another", "api");
+    shows(&another, "api");
     look(&keeper);
     look(&keeper);
     assert_eq!(told(&keeper), 1);

@@ -19,8 +19,8 @@ const NAME: &str = "org.freedesktop.Notifications";
 /// How many deaths may wait.
 const QUEUE_MAX: usize = 256;
 
-/// How long others that die at the same time are waited for.
-const LONGER: Duration = Duration::from_secs(1);
+/// How long others that die at the same time are waited for: they may be looked into one after the other.
+const LONGER: Duration = Duration::from_secs(3);
 
 /// The pause after a notification: what dies meanwhile is in the next one.
 const PAUSE: Duration = Duration::from_secs(10);

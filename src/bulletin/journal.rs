@@ -54,6 +54,7 @@ mod tests {
     use std::process::{Command, Output};
 
     use super::*;
+    use crate::setup::catalog_file;
 
     fn journalctl(arguments: &[&str]) -> std::io::Result<Output> {
         Command::new("journalctl").args(arguments).output()
@@ -83,9 +84,8 @@ mod tests {
         }
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("usr/local/lib/systemd/catalog");
-        fs::create_dir_all(&dir).unwrap();
+        catalog_file(&dir).expect("no package brings it").write().unwrap();
         fs::create_dir_all(root.path().join("var/lib/systemd/catalog")).unwrap();
-        fs::write(dir.join("agent-keeper.catalog"), CATALOG).unwrap();
         let place = format!("--root={}", root.path().display());
         let output = journalctl(&[&place, "--update-catalog"]).unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
