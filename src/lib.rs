@@ -32,6 +32,7 @@
 //! | what of a text must not be written down: credentials | [`redact`] |
 //! | generations on disk: writing, damage, retention, pins, verification, carrying to another host | [`store`] |
 //! | what happened, on disk: deaths, restores, logins | [`history`] |
+//! | deaths as others are told of them: the journal, the user's command, the desktop | [`bulletin`] |
 //! | what a restore will do, doing it, and comparing the result | [`restore`], [`drill`] |
 //! | the process that waits in a restored pane | [`pane`] |
 //! | the daemon: its state machine, its loop, its command line | [`keeper`], [`daemon`] |
@@ -49,6 +50,7 @@
 //! snapshot in the store. To *found* a server is to start one where there was none. A server was *lost* when
 //! it ended although nobody wanted it to, and *closed* when its user ended it.
 
+pub mod bulletin;
 pub mod cause;
 pub mod cgroup;
 pub mod cli;

@@ -5,9 +5,11 @@ use std::os::unix::fs::MetadataExt;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::{self, format};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::bulletin::journal;
 
 /// Our name in the journal.
 const IDENTIFIER: &str = "agent-keeper";
@@ -26,11 +28,20 @@ pub fn start(level: LevelFilter) {
         None => {
             let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
             let colour = !plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
-            registry
-                .with(fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false))
-                .init();
+            let fields = format::debug_fn(|writer, field, value| match field.name() {
+                "message" => write!(writer, "{value:?}"),
+                // What is for programs that read the journal stands in the message already.
+                name if is_for_the_journal(name) => Ok(()),
+                name => write!(writer, " {name}={value:?}"),
+            });
+            let layer = fmt::layer().fmt_fields(fields).with_writer(std::io::stderr);
+            registry.with(layer.with_ansi(colour).with_target(false)).init();
         }
     }
+}
+
+fn is_for_the_journal(field: &str) -> bool {
+    field == "message_id" || field.starts_with(journal::PREFIX)
 }
 
 /// Returns whether standard error is the journal's stream: `$JOURNAL_STREAM` names its device and inode

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::bulletin::journal;
 use crate::systemd::unit_name::SERVICE;
 
 /// The first line of every file that setup writes.
@@ -18,6 +19,13 @@ const UNIT: &str = include_str!("../units/agent-keeper.service");
 const PANE_DROP_IN: &str = include_str!("../units/tmux-spawn-.scope.d/50-agent-keeper.conf");
 
 const PACKAGED_EXEC: &str = "ExecStart=/usr/bin/agent-keeper";
+
+/// Where journald looks for explanations of messages that no package has brought: beside `/usr/lib/systemd/catalog`
+/// (`catalog_file_dirs`, sd-journal/catalog.c, systemd 252).
+pub const CATALOGS: &str = "/usr/local/lib/systemd/catalog";
+
+/// Where a package's would be.
+const PACKAGED_CATALOG: &str = "/usr/lib/systemd/catalog/agent-keeper.catalog";
 
 /// Where distributions put user units (systemd.unit(5)).
 const PACKAGED_UNITS: &str = "/usr/lib/systemd/user";
@@ -64,7 +72,7 @@ pub enum Change {
 
 /// A file that setup writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnitFile {
+pub struct SetupFile {
     /// Where.
     pub path: PathBuf,
     /// With what in it.
@@ -73,15 +81,23 @@ pub struct UnitFile {
 
 /// Returns the files that a user's service needs. A distribution's package brings its own for its own
 /// program; then there are none.
-pub fn unit_files(units: &Path, program: &Path) -> Result<Vec<UnitFile>, SetupError> {
+pub fn unit_files(units: &Path, program: &Path) -> Result<Vec<SetupFile>, SetupError> {
     if program == Path::new("/usr/bin/agent-keeper") && Path::new(PACKAGED_UNITS).join(SERVICE).exists() {
         return Ok(Vec::new());
     }
     let exec = exec_word(program).ok_or_else(|| SetupError::Path { path: program.to_owned() })?;
     let unit = UNIT.replace(PACKAGED_EXEC, &format!("ExecStart={exec}"));
     let file =
-        |name: &str, content: &str| UnitFile { path: units.join(name), content: format!("{MARK}{content}") };
+        |name: &str, content: &str| SetupFile { path: units.join(name), content: format!("{MARK}{content}") };
     Ok(vec![file(SERVICE, &unit), file("tmux-spawn-.scope.d/50-agent-keeper.conf", PANE_DROP_IN)])
+}
+
+/// Returns the file that explains our messages in the journal, below [`CATALOGS`]; nothing if a package has brought one.
+/// journald knows it after `journalctl --update-catalog`. Both are root's.
+pub fn catalog_file(catalogs: &Path) -> Option<SetupFile> {
+    let packaged = Path::new(PACKAGED_CATALOG).exists();
+    let content = format!("{MARK}{}", journal::CATALOG);
+    (!packaged).then(|| SetupFile { path: catalogs.join("agent-keeper.catalog"), content })
 }
 
 /// Returns a path as one word of `ExecStart=`: in quotes, with `%` doubled, because it begins a specifier,
@@ -96,7 +112,7 @@ fn exec_word(program: &Path) -> Option<String> {
     Some(if plain { escaped } else { format!("\"{escaped}\"") })
 }
 
-impl UnitFile {
+impl SetupFile {
     /// Writes the file, unless it is there already or is somebody else's.
     pub fn write(&self) -> Result<Change, SetupError> {
         match self.read()? {

@@ -63,7 +63,7 @@ need_tools() {
         curl=curl
     )
     # Without them parts are skipped; without the others nothing works.
-    [[ $what == vm ]] || ! can_install || pairs+=(shellcheck=shellcheck zsh=zsh fish=fish)
+    [[ $what == vm ]] || ! can_install || pairs+=(shellcheck=shellcheck zsh=zsh fish=fish dbus-daemon=dbus-daemon)
     need_packages "${pairs[@]}"
     need_rust
 }

@@ -87,6 +87,7 @@ fn settings() -> String {
         writeln!(page, "{}", escape(key.meaning)).unwrap();
     }
     page.push_str(SESSIONS);
+    page.push_str(NOTIFICATIONS);
     page.push_str(REDACTION);
     for rule in RULES {
         writeln!(page, ".TP\n{}\n{}", escape(rule.name), escape(rule.source)).unwrap();
@@ -198,6 +199,11 @@ all with what was saved, and remembers the result for keeperctl status and keepe
 That runs with the lowest priority and touches nothing of yours; see drill.every in
 .BR agent\-keeper.toml (5).
 .PP
+What dies it looks into, and tells with its cause: in the history that keeperctl why and keeperctl timeline read, in the
+journal, as the D\-Bus signal Died, and as the configuration says (NOTIFICATIONS in
+.BR agent\-keeper.toml (5)).
+After a restore that nobody asked for the first person who attaches sees one line.
+.PP
 Stopping, restarting or killing agent\-keeper never touches the server.
 .SH SIGNALS
 .TP
@@ -275,6 +281,44 @@ tmux set\-option \-p @keeper\-scrollback off
 .PP
 When it is switched off, later snapshots have none of the text that was saved before.
 Older snapshots keep theirs until they go.
+"#;
+
+const NOTIFICATIONS: &str = r#".SH NOTIFICATIONS
+What is run and shown by the keys of [notify] is each death that was not its user's wish; keeperctl timeline has the
+others too.
+The command runs in your login's environment with these variables:
+.TP
+AGENT_KEEPER_NUMBER
+The number for keeperctl why; 0 when the death could not be written down.
+.TP
+AGENT_KEEPER_AT
+When it happened, like 2026\-11\-21T14:05:00Z.
+.TP
+AGENT_KEEPER_SUBJECT, AGENT_KEEPER_PLACE
+What died (server, session, window, pane, child or client), and where: web, web:1, web:1.0; the path of a server's
+socket; the terminal of a client.
+.TP
+AGENT_KEEPER_CAUSE, AGENT_KEEPER_CONFIDENCE
+The cause in one word, such as oom\-kill, and how sure that is: none, possible, likely or certain.
+.TP
+AGENT_KEEPER_SENTENCE
+Both in words.
+.TP
+AGENT_KEEPER_DEED
+What the keeper does about it: nothing, restore, restore\-paced, ask, signal or keep.
+.TP
+AGENT_KEEPER_SERVER_PID
+The tmux server.
+.TP
+AGENT_KEEPER_SNAPSHOT
+The last snapshot that shows it alive; empty if there is none.
+.PP
+On its standard input is all that is known as JSON, in the form of keeperctl why \-\-json.
+What looks like a credential is covered in both.
+.PP
+It runs in a process group of its own, at most four of them at once, and is ended after 30 seconds.
+What it prints, up to 8 KiB, is in the log of agent\-keeper.
+When more than 256 deaths wait, further ones are left out, which the log says too.
 "#;
 
 const REDACTION: &str = r#".SH REDACTION

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::dbus::client;
 use crate::logind::{LINGER_DIR, Linger, Logind};
 use crate::place::{check_socket_path, make_private_dir};
-use crate::setup::{Change, unit_files};
+use crate::setup::{CATALOGS, Change, catalog_file, unit_files};
 use crate::systemd::{Manager, user_bus};
 
 use super::output::{BAD, GOOD, note, print, print_json, styled};
@@ -188,6 +188,7 @@ async fn service(
             _ => steps.done(format!("{path} written")),
         }
     }
+    explain_messages(steps)?;
     if steps.dry_run {
         steps.would("enable and start agent-keeper.service");
         return Ok(());
@@ -200,6 +201,34 @@ async fn service(
     let pid = wait_for_keeper(context).await?;
     steps.done(format!("agent-keeper.service enabled and running (pid {pid})"));
     Ok(())
+}
+
+/// Lets `journalctl -x` explain our messages. Only root can do that, and for everybody else it is not worth a word.
+fn explain_messages(steps: &mut Steps) -> Result<(), CliError> {
+    let catalog = catalog_file(Path::new(CATALOGS)).filter(|_| Uid::effective().is_root());
+    let Some(file) = catalog else { return Ok(()) };
+    let path = file.path.display();
+    if steps.dry_run {
+        steps.would(format!("write {path} and run journalctl --update-catalog"));
+        return Ok(());
+    }
+    if file.write().map_err(CliError::failed)? == Change::Unchanged {
+        steps.done(format!("{path} is as it should be"));
+    } else if update_catalog() {
+        steps.done(format!("{path} written: journalctl -x explains agent-keeper's messages"));
+    } else {
+        let what =
+            format!("{path} written, but journald does not know it yet; try: journalctl --update-catalog");
+        steps.add(Outcome::Failed, what);
+    }
+    Ok(())
+}
+
+/// Has journald read the catalogs again. Returns whether it did.
+pub(super) fn update_catalog() -> bool {
+    let mut update = Command::new("journalctl");
+    update.arg("--update-catalog").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    update.status().is_ok_and(|status| status.success())
 }
 
 /// Without systemd: starts the keeper as a process of its own, in a session of its own.

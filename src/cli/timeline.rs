@@ -111,6 +111,10 @@ fn row(entry: &Entry) -> Row {
         }
         Happening::Login { session } => ("login", format!("logind session {session} began")),
         Happening::Logout { session } => ("logout", format!("logind session {session} ended")),
+        Happening::Linger { on: true } => ("linger", "was switched on: nothing ends at logout".to_owned()),
+        Happening::Linger { on: false } => {
+            ("linger", "was switched off: all ends after the last logout".to_owned())
+        }
         Happening::ShutdownBegins => ("shutdown", "the machine began to go down".to_owned()),
         Happening::ShutdownCancelled => ("shutdown", "was called off".to_owned()),
         Happening::Slept { secs } => ("sleep", format!("the machine slept for {secs} s")),

@@ -5,16 +5,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::dbus::client;
-use crate::setup::{Change, unit_files};
+use crate::setup::{CATALOGS, Change, catalog_file, unit_files};
 use crate::store::writer_of;
 use crate::systemd::{Manager, user_bus};
 
 use super::output::{GOOD, note, print, print_json, styled};
+use super::setup::update_catalog;
 use super::{CliError, Context, Exit};
 
 /// How long the keeper may take to end.
@@ -52,6 +53,7 @@ pub async fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliEr
         }
     }
     remove_units(context, dry_run, &mut steps)?;
+    remove_catalog(dry_run, &mut steps)?;
     let systemd = manager.is_some();
     if let Some(manager) = manager.filter(|_| !dry_run) {
         manager.reload().await.map_err(CliError::failed)?;
@@ -98,6 +100,17 @@ fn remove_units(context: &Context, dry_run: bool, steps: &mut Vec<String>) -> Re
         } else if file.remove().map_err(CliError::failed)? == Change::Removed {
             steps.push(format!("remove {}", file.path.display()));
         }
+    }
+    Ok(())
+}
+
+/// Removes what explains our messages in the journal, which only root has written and can remove.
+fn remove_catalog(dry_run: bool, steps: &mut Vec<String>) -> Result<(), CliError> {
+    let catalog = catalog_file(Path::new(CATALOGS)).filter(|_| Uid::effective().is_root());
+    let Some(file) = catalog.filter(|file| file.path.exists()) else { return Ok(()) };
+    steps.push(format!("remove {}", file.path.display()));
+    if !dry_run && file.remove().map_err(CliError::failed)? == Change::Removed && !update_catalog() {
+        note("journald still knows the catalog that was removed; try: journalctl --update-catalog");
     }
     Ok(())
 }

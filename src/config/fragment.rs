@@ -28,6 +28,9 @@ pub struct Fragment {
     /// `[drill]`
     #[serde(default)]
     pub drill: DrillFragment,
+    /// `[notify]`
+    #[serde(default)]
+    pub notify: NotifyFragment,
 }
 
 /// `[tmux]`
@@ -80,6 +83,16 @@ pub struct DrillFragment {
     pub every: Option<Every>,
 }
 
+/// `[notify]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyFragment {
+    /// What is run for each death that nobody wanted.
+    pub command: Option<Vec<String>>,
+    /// Whether the desktop is notified.
+    pub desktop: Option<bool>,
+}
+
 /// `[session."PATTERN"]`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,7 +115,7 @@ pub struct Key {
 }
 
 /// Every key there is.
-pub const KEYS: [Key; 14] = [
+pub const KEYS: [Key; 16] = [
     Key {
         table: "tmux",
         name: "program",
@@ -191,6 +204,20 @@ pub const KEYS: [Key; 14] = [
             and after one that failed the next comes a day later.",
     },
     Key {
+        table: "notify",
+        name: "command",
+        default: "[]",
+        meaning: "A program and its arguments, run for each death that was not its user's wish: [\"mail-me\", \"--now\"]; \
+            for a line of shell, [\"sh\", \"-c\", \"...\"]. See NOTIFICATIONS.",
+    },
+    Key {
+        table: "notify",
+        name: "desktop",
+        default: "true",
+        meaning: "Show such deaths as a desktop notification, if something on your session bus shows those; one for \
+            what dies together.",
+    },
+    Key {
         table: "session.\"PATTERN\"",
         name: "scrollback",
         default: "(none)",
@@ -226,6 +253,10 @@ impl Fragment {
             },
             session: merged(self.session, weaker.session),
             drill: DrillFragment { every: self.drill.every.or(weaker.drill.every) },
+            notify: NotifyFragment {
+                command: self.notify.command.or(weaker.notify.command),
+                desktop: self.notify.desktop.or(weaker.notify.desktop),
+            },
         }
     }
 }

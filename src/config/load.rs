@@ -159,7 +159,7 @@ mod tests {
             ),
             (
                 "[snapshots]\n",
-                "DIR/config.toml:1:2: unknown field `snapshots`, expected one of `tmux`, `snapshot`, `restore`, `session`, `drill`; did you mean snapshot?",
+                "DIR/config.toml:1:2: unknown field `snapshots`, expected one of `tmux`, `snapshot`, `restore`, `session`, `drill`, `notify`; did you mean snapshot?",
             ),
             (
                 "[restore]\nfuond = true\n",
@@ -167,7 +167,7 @@ mod tests {
             ),
             (
                 "intervall = 3\n",
-                "DIR/config.toml:1:1: unknown field `intervall`, expected one of `tmux`, `snapshot`, `restore`, `session`, `drill`; did you mean snapshot.interval?",
+                "DIR/config.toml:1:1: unknown field `intervall`, expected one of `tmux`, `snapshot`, `restore`, `session`, `drill`, `notify`; did you mean snapshot.interval?",
             ),
             (
                 "[snapshot]\ninterval = 5\n",
@@ -204,6 +204,14 @@ mod tests {
             (
                 "[drill]\nevery = \"5min\"\n",
                 "in the configuration below DIR: drill.every must be 1h to 365d, or \"off\", not 5m",
+            ),
+            (
+                "[notify]\ncommand = \"mail-me\"\n",
+                "DIR/config.toml:2:11: invalid type: string \"mail-me\", expected a sequence",
+            ),
+            (
+                "[notify]\ncommand = [\"\"]\n",
+                "in the configuration below DIR: notify.command must be a program and its arguments, as in [\"mail-me\", \"--now\"]",
             ),
             (
                 "[tmux]\nsocket_name = \"a/b\"\n",

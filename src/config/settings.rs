@@ -39,6 +39,10 @@ pub struct Settings {
     pub approved: Approved,
     /// Time between two drills that nobody asked for; `None` for none.
     pub drill_every: Option<Duration>,
+    /// The program that is run for each death that nobody wanted, with its arguments; empty for none.
+    pub notify_command: Vec<String>,
+    /// Whether the desktop is notified of such deaths.
+    pub notify_desktop: bool,
 }
 
 /// How a tmux socket is named.
@@ -98,8 +102,20 @@ impl Settings {
             restore: merged.restore.auto.unwrap_or(true),
             approved,
             drill_every: drill_every(merged.drill.every)?,
+            notify_command: notify_command(merged.notify.command)?,
+            notify_desktop: merged.notify.desktop.unwrap_or(true),
         })
     }
+}
+
+fn notify_command(words: Option<Vec<String>>) -> Result<Vec<String>, String> {
+    let words = words.unwrap_or_default();
+    if words.first().is_some_and(String::is_empty) || words.iter().any(|word| word.contains('\0')) {
+        return Err(
+            "notify.command must be a program and its arguments, as in [\"mail-me\", \"--now\"]".to_owned()
+        );
+    }
+    Ok(words)
 }
 
 fn drill_every(value: Option<Every>) -> Result<Option<Duration>, String> {

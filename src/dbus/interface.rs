@@ -1,13 +1,15 @@
 //! Translates method calls into requests to the keeper, and its answers back. Decides nothing.
+#![expect(clippy::too_many_arguments, reason = "each of a signal's is something that listeners match on")]
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
-use zbus::OwnedVariant;
-use zbus::interface;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use zbus::object_server::SignalEmitter;
+use zbus::{OwnedVariant, Variant, interface};
 
+use crate::bulletin::Bulletin;
 use crate::cause::in_words;
 use crate::keeper::{Answer, Asked, Summary};
 use crate::model::{Generation, Snapshot};
@@ -60,6 +62,8 @@ pub struct Keeper {
     pub summary: watch::Receiver<Summary>,
     /// Where generations are read, and where is written what concerns nobody but the store.
     pub writer: Arc<Writer>,
+    /// What died, as it is told.
+    pub bulletins: broadcast::Sender<Arc<Bulletin>>,
     /// The socket that is watched.
     pub socket: String,
 }
@@ -216,6 +220,29 @@ impl Keeper {
         self.write(move |writer| Ok(writer.remove(&generations)?)).await
     }
 
+    /// Something in tmux has died or was closed, and this is why.
+    ///
+    /// The number is that of "keeperctl why NUMBER"; 0 when it could not be written down. The subject is "server",
+    /// "session", "window", "pane", "child" or "client", and the place is where it was, as a tmux target; for a server
+    /// the path of its socket, for a client its terminal. The cause is one word, such as "oom-kill" or
+    /// "closed-by-user"; the confidence is "none", "possible", "likely" or "certain"; the sentence is for people.
+    ///
+    /// The details, of which there may be more in later versions: "at" (x), when it happened, in microseconds since
+    /// 1970 (UTC); "unwanted" (b), whether it was not its user's wish; "deed" (s), what the keeper does about it, such
+    /// as "restore" or "nothing"; "programs" (as), what ran there, at most 20; "server_pid" (u). What looks like a
+    /// credential is covered.
+    #[zbus(signal)]
+    async fn died(
+        emitter: &SignalEmitter<'_>,
+        number: u64,
+        subject: &str,
+        place: &str,
+        cause: &str,
+        confidence: &str,
+        sentence: &str,
+        details: HashMap<&str, Variant<'_>>,
+    ) -> zbus::Result<()>;
+
     /// The version of the keeper that runs, like "0.1.0".
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &str {
@@ -267,9 +294,51 @@ impl Keeper {
     }
 }
 
-/// Tells a connection of every change, until the keeper or the connection ends.
+/// Tells a connection of every change and every death, until the keeper or the connection ends.
 pub async fn announce(
     connection: zbus::Connection,
+    summary: watch::Receiver<Summary>,
+    bulletins: broadcast::Receiver<Arc<Bulletin>>,
+) -> zbus::Result<()> {
+    tokio::select! {
+        result = announce_changes(&connection, summary) => result,
+        result = announce_deaths(&connection, bulletins) => result,
+    }
+}
+
+async fn announce_deaths(
+    connection: &zbus::Connection,
+    mut bulletins: broadcast::Receiver<Arc<Bulletin>>,
+) -> zbus::Result<()> {
+    let object = connection.object_server().interface::<_, Keeper>(OBJECT_PATH).await?;
+    loop {
+        match bulletins.recv().await {
+            Ok(bulletin) => announce_death(object.signal_emitter(), &bulletin).await?,
+            // Whoever reads so slowly finds them in the history.
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::debug!(missed, "a listener is too slow");
+            }
+            Err(broadcast::error::RecvError::Closed) => return Ok(()),
+        }
+    }
+}
+
+async fn announce_death(to: &SignalEmitter<'_>, bulletin: &Bulletin) -> zbus::Result<()> {
+    let incident = &bulletin.incident;
+    let details = HashMap::from([
+        ("at", Variant::from(incident.at.as_microsecond())),
+        ("unwanted", Variant::from(bulletin.unwanted)),
+        ("deed", Variant::from(bulletin.deed())),
+        ("programs", Variant::from(bulletin.programs())),
+        ("server_pid", Variant::from(incident.subject.server.pid)),
+    ]);
+    let (subject, confidence) = (bulletin.subject(), bulletin.confidence());
+    let (place, cause, sentence) = (bulletin.place(), bulletin.cause(), &bulletin.sentence);
+    Keeper::died(to, incident.number, &subject, place, cause, &confidence, sentence, details).await
+}
+
+async fn announce_changes(
+    connection: &zbus::Connection,
     mut summary: watch::Receiver<Summary>,
 ) -> zbus::Result<()> {
     let object = connection.object_server().interface::<_, Keeper>(OBJECT_PATH).await?;

@@ -93,21 +93,21 @@ async fn serve_peer(stream: tokio::net::UnixStream, keeper: Keeper) -> zbus::Res
     if Uid::from_raw(peer.uid()) != Uid::effective() && !Uid::from_raw(peer.uid()).is_root() {
         return Err(zbus::Error::Unsupported);
     }
-    let summary = keeper.summary.clone();
+    let (summary, bulletins) = (keeper.summary.clone(), keeper.bulletins.subscribe());
     let peer = Builder::unix_stream(stream).server(Guid::generate()).p2p().serve_at(OBJECT_PATH, keeper);
     let connection = peer.build().await?;
     tokio::select! {
         () = connection.closed() => Ok(()),
-        result = announce(connection.clone(), summary) => result,
+        result = announce(connection.clone(), summary, bulletins) => result,
     }
 }
 
 /// Serves on the user bus under our name. Fails where there is no bus, and when the name is taken.
 pub async fn serve_on_bus(keeper: Keeper) -> zbus::Result<Connection> {
-    let summary = keeper.summary.clone();
+    let (summary, bulletins) = (keeper.summary.clone(), keeper.bulletins.subscribe());
     let address = crate::systemd::user_bus_address();
     let bus = address.map_or_else(Builder::session, |address| Builder::address(address.as_str()));
     let connection = bus.serve_at(OBJECT_PATH, keeper).name(BUS_NAME).build().await?;
-    tokio::spawn(announce(connection.clone(), summary));
+    tokio::spawn(announce(connection.clone(), summary, bulletins));
     Ok(connection)
 }

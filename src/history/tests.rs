@@ -108,6 +108,7 @@ fn everything() -> Vec<Entry> {
         Happening::ServerFound { server, unit: None },
         Happening::Login { session: session() },
         Happening::Logout { session: session() },
+        Happening::Linger { on: false },
         Happening::ShutdownBegins,
         Happening::ShutdownCancelled,
         Happening::Slept { secs: u64::MAX },
@@ -125,7 +126,8 @@ fn everything() -> Vec<Entry> {
         // Whoever adds a kind adds it above too.
         match happening {
             Happening::KeeperStarted { .. } | Happening::KeeperEnded | Happening::ServerFound { .. } => {}
-            Happening::Login { .. } | Happening::Logout { .. } | Happening::ShutdownBegins => {}
+            Happening::Login { .. } | Happening::Logout { .. } | Happening::Linger { .. } => {}
+            Happening::ShutdownBegins => {}
             Happening::ShutdownCancelled | Happening::Slept { .. } | Happening::Memory { .. } => {}
             Happening::Restored { .. } | Happening::Died(_) | Happening::Other { .. } => {}
         }

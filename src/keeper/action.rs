@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::diagnosis::habitat::Habitat;
+use crate::model::entry::Happening;
 use crate::model::incident::Incident;
 use crate::model::{Aside, Closed, Generation, PaneId, Reason, Server, ServerId, Snapshot};
 use crate::restore::plan::Plan;
 use crate::tmux::observe::OutputMark;
 
-use super::event::{Answer, Token};
+use super::event::{Answer, Greeting, Token};
 use super::state::{Death, Summary};
 
 /// Something to do.
@@ -28,8 +29,14 @@ pub enum Action {
     Remember(Habitat),
     /// Look into deaths; ends in `Inquired`.
     Inquire(Vec<Death>),
-    /// Write deaths down, and let everybody know.
+    /// Write deaths down; ends in `Recorded`.
     Record(Vec<Incident>),
+    /// Let everybody know of deaths.
+    Tell(Vec<Incident>),
+    /// Tell a person who is attached what was restored; ends in `Greeted`.
+    Greet(Greeting),
+    /// Write down that something else happened.
+    Note(Happening),
     /// Have a server make its socket again; ends in `Signalled`.
     BringBackSocket {
         /// The server's process id.

@@ -19,6 +19,8 @@ pub struct Chronicle {
     boot: BootId,
     /// The servers whose ends are written down.
     ended: HashSet<ServerId>,
+    /// The servers of which it is written down that they are there.
+    found: HashSet<ServerId>,
     /// When earlier boots were seen to go down in an orderly way.
     shutdowns: HashMap<BootId, Timestamp>,
 }
@@ -30,7 +32,8 @@ impl Chronicle {
         let history = read(state, &Range::default());
         let servers = history.incidents().into_iter().filter(|one| is_end_of_server(one));
         let ended = servers.map(|incident| incident.subject.server.clone()).collect();
-        Ok(Self { historian, boot, ended, shutdowns: shutdowns(&history.entries) })
+        let found = history.entries.iter().filter_map(|entry| found(&entry.what).cloned()).collect();
+        Ok(Self { historian, boot, ended, found, shutdowns: shutdowns(&history.entries) })
     }
 
     /// Returns when an earlier boot was seen to go down in an orderly way, if it was.
@@ -38,10 +41,11 @@ impl Chronicle {
         self.shutdowns.get(boot).copied()
     }
 
-    /// Writes deaths down, and gives them their numbers.
-    pub(super) fn record(&mut self, incidents: Vec<Incident>) -> Result<(), StoreError> {
+    /// Writes deaths down, gives them their numbers, and returns those that were not written down before.
+    pub(super) fn record(&mut self, incidents: Vec<Incident>) -> Result<Vec<Incident>, StoreError> {
         let mut number = self.historian.next_incident();
         let mut entries = Vec::new();
+        let mut recorded = Vec::new();
         let mut ended = Vec::new();
         for mut incident in incidents {
             if is_end_of_server(&incident) {
@@ -52,20 +56,32 @@ impl Chronicle {
             }
             incident.number = number;
             number += 1;
-            entries.push(self.entry(Happening::Died(Box::new(incident))));
+            entries.push(self.entry(Happening::Died(Box::new(incident.clone()))));
+            recorded.push(incident);
         }
         self.historian.append(&entries)?;
         self.ended.extend(ended);
-        Ok(())
+        Ok(recorded)
     }
 
-    /// Notes something else that happened.
+    /// Notes something else that happened. A server that a keeper before us has found is no news.
     pub(super) fn note(&mut self, what: Happening) -> Result<(), StoreError> {
+        if found(&what).is_some_and(|server| !self.found.insert(server.clone())) {
+            return Ok(());
+        }
         self.historian.append(&[self.entry(what)])
     }
 
     fn entry(&self, what: Happening) -> Entry {
         Entry { at: Timestamp::now(), boot: self.boot.clone(), what }
+    }
+}
+
+/// Returns the server that was found.
+fn found(what: &Happening) -> Option<&ServerId> {
+    match what {
+        Happening::ServerFound { server, .. } => Some(server),
+        _ => None,
     }
 }
 
@@ -133,6 +149,20 @@ mod tests {
         let down: Vec<bool> =
             ["one", "two", "three"].map(|name| chronicle.shutdown_of(&boot(name)).is_some()).into();
         assert_eq!(down, [true, false, false]);
+    }
+
+    #[test]
+    fn a_server_is_found_once_whoever_sees_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let found =
+            |pid| Happening::ServerFound { server: ServerId { pid, ..ServerId::default() }, unit: None };
+        for pids in [[1, 1], [1, 2]] {
+            let mut chronicle = Chronicle::open(dir.path(), BootId::default()).unwrap();
+            pids.iter().for_each(|pid| chronicle.note(found(*pid)).unwrap());
+        }
+        let entries = read(dir.path(), &Range::default()).entries;
+        let told: Vec<Happening> = entries.into_iter().map(|entry| entry.what).collect();
+        assert_eq!(told, [found(1), found(2)]);
     }
 
     #[test]

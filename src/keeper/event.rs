@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::model::entry::Happening;
 use crate::model::evidence::{Evidence, Gap, Sighting};
+use crate::model::incident::Incident;
 use crate::model::{Generation, PaneId, Scrollback, ServerId, Snapshot};
 use crate::restore::execute::Report;
 use crate::restore::plan::{Selection, SelectionError};
@@ -39,8 +41,12 @@ pub enum Event {
     Sighted(Sighting),
     /// What else is known of deaths, and what was seen around their time; the answer to `Inquire`.
     Inquired(Vec<Inquiry>, Vec<Sighting>),
-    /// Deaths are written down; in words, why not.
-    Recorded(Result<(), String>),
+    /// Deaths are written down, and have their numbers; in words, why not, and then they have none.
+    Recorded(Vec<Incident>, Result<(), String>),
+    /// Whether a person was told what was restored.
+    Greeted(bool),
+    /// Something happened that is to be remembered and changes nothing: a login, a sleep.
+    Happened(Happening),
     /// A server was told to make its socket again, or not; in words, why not.
     Signalled(Result<(), String>),
     /// A server was started, or not; in words, why not.
@@ -57,6 +63,17 @@ pub enum Event {
     Asked(Token, Asked),
     /// The service manager, or a person, wants us to end.
     Terminate,
+}
+
+/// What a person is told who attaches after a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greeting {
+    /// The end of the server that was before, if it is known.
+    pub death: Option<Box<Incident>>,
+    /// How many sessions came back.
+    pub sessions: usize,
+    /// Whether nothing is missing.
+    pub complete: bool,
 }
 
 /// What was found out about a death.

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::{Uid, User};
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::debug;
 
-use crate::diagnosis::explain;
 use crate::diagnosis::habitat::Habitat;
 use crate::logind::{LINGER_DIR, Linger, Logind};
 use crate::model::BootId;
@@ -175,12 +174,17 @@ impl Worker {
         [Fact::ManagerRestarted.at(began)].into_iter().chain(lingers).collect()
     }
 
-    /// Writes deaths down, and says so in the journal.
-    pub(super) async fn record(self: Arc<Self>, incidents: Vec<Incident>) -> Result<(), String> {
-        for incident in &incidents {
-            info!(cause = incident.verdict.finding.cause.word(), "{}", explain::sentence(incident));
+    /// Writes deaths down, and returns them with their numbers; or, where that fails, as they were, and why.
+    pub(super) async fn record(
+        self: Arc<Self>,
+        incidents: Vec<Incident>,
+    ) -> (Vec<Incident>, Result<(), String>) {
+        let unnumbered = incidents.clone();
+        let record = move || self.history.lock().unwrap_or_else(PoisonError::into_inner).record(incidents);
+        match blocking(record).await {
+            Ok(recorded) => (recorded, Ok(())),
+            Err(why) => (unnumbered, Err(why)),
         }
-        blocking(move || self.history.lock().unwrap_or_else(PoisonError::into_inner).record(incidents)).await
     }
 
     /// Keeps where everything lives. Without it a later keeper knows less, and that is all.

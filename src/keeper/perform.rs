@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinError;
 use tracing::{info, warn};
 
+use crate::bulletin::{Bulletin, Tellers};
 use crate::cgroup::MemoryWatch;
 use crate::dbus::interface::Request;
 use crate::logind::ShutdownWatch;
@@ -30,6 +31,7 @@ pub(super) struct Performer {
     events: mpsc::Sender<Outcome>,
     summary: watch::Sender<Summary>,
     shutdown: Option<ShutdownWatch>,
+    tellers: Tellers,
     /// When the state's clock was 0.
     started: Instant,
     waiting: HashMap<Token, oneshot::Sender<Answer>>,
@@ -43,12 +45,14 @@ impl Performer {
         summary: watch::Sender<Summary>,
         shutdown: Option<ShutdownWatch>,
         memory: Option<Arc<MemoryWatch>>,
+        listeners: broadcast::Sender<Arc<Bulletin>>,
         started: Instant,
     ) -> Self {
+        let tellers = Tellers::start(&startup.settings, &startup.login, listeners);
         let worker = Arc::new(Worker::new(startup, memory));
         let version = env!("CARGO_PKG_VERSION").to_owned();
         tokio::spawn(worker.clone().note(Happening::KeeperStarted { version }));
-        Self { worker, events, summary, shutdown, started, waiting: HashMap::new(), next_token: 0 }
+        Self { worker, events, summary, shutdown, tellers, started, waiting: HashMap::new(), next_token: 0 }
     }
 
     pub(super) fn asked(&mut self, request: Request) -> Event {
@@ -101,7 +105,17 @@ impl Performer {
                 });
             }
             Action::Record(incidents) => {
-                self.task(async move { Event::Recorded(worker.record(incidents).await) });
+                self.task(async move {
+                    let (incidents, result) = worker.record(incidents).await;
+                    Event::Recorded(incidents, result)
+                });
+            }
+            Action::Tell(incidents) => self.tellers.tell(incidents),
+            Action::Greet(greeting) => {
+                self.task(async move { Event::Greeted(worker.greet(&greeting).await) });
+            }
+            Action::Note(what) => {
+                tokio::spawn(worker.note(what));
             }
             Action::BringBackSocket { pid } => {
                 self.task(async move { Event::Signalled(worker.bring_back_socket(pid)) });

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinError;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
+use crate::bulletin::TOLD_MAX;
 use crate::config::Settings;
 use crate::dbus::interface::Keeper;
 use crate::dbus::serve;
 use crate::environment::Login;
 use crate::logind::{Logind, ShutdownWatch, watch_shutdown};
 use crate::model::describe_counts;
+use crate::model::entry::Happening;
 use crate::place::{PlaceError, Places};
 use crate::store::{StoreError, Writer};
 use crate::tmux::Tmux;
@@ -25,6 +27,7 @@ use super::chronicle::Chronicle;
 use super::event::{Event, Look};
 use super::habitat;
 use super::perform::{Performer, notify};
+use super::sleep::SleepClock;
 use super::state::{Policy, State, Summary};
 use super::watchers::Watchers;
 
@@ -85,11 +88,13 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
     let (requests, mut asked) = mpsc::channel(REQUESTS_MAX);
     let (shutdowns, mut shutdown) = mpsc::channel(4);
     let (summary, watched) = watch::channel(Summary::default());
+    let (bulletins, _) = broadcast::channel(TOLD_MAX);
 
     let keeper = Keeper {
         requests,
         summary: watched,
         writer: startup.writer.clone(),
+        bulletins: bulletins.clone(),
         socket: startup.tmux.socket().display().to_string(),
     };
     let _peers = serve::serve_peers(&startup.places.bus_socket(), keeper.clone())?;
@@ -101,20 +106,22 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
         }
     };
     let shutdown_watch = connect_logind(shutdowns).await;
-    let (mut watchers, mut sightings) = Watchers::start().await;
+    let (mut watchers, mut sightings, mut happenings) = Watchers::start().await;
 
     let mut state = initial_state(&startup)?.remembering(habitat::load(&startup.places.state));
     let mut ticks = tokio::time::interval(startup.settings.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watchdog = Watchdog::start();
-    let started = Instant::now();
-    let mut performer = Performer::new(startup, events, summary, shutdown_watch, watchers.memory(), started);
+    let (started, mut sleep) = (Instant::now(), SleepClock::start());
+    let memory = watchers.memory();
+    let mut performer = Performer::new(startup, events, summary, shutdown_watch, memory, bulletins, started);
     notify(&[sd_notify::NotifyState::Ready]);
 
     loop {
         let event = tokio::select! {
             Some(outcome) = inbox.recv() => outcome?,
             Some(sighting) = sightings.recv() => Event::Sighted(sighting),
+            Some(what) = happenings.recv() => Event::Happened(what),
             _ = ticks.tick() => Event::Tick,
             Some(request) = asked.recv() => performer.asked(request),
             Some(begins) = shutdown.recv() => performer.shutdown_event(begins),
@@ -125,7 +132,9 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
         if let Event::Looked(Look::Server(seen)) = &event {
             watchers.follow(seen);
         }
-        for action in state.step(started.elapsed(), event) {
+        let slept = sleep.slept().map(|secs| Event::Happened(Happening::Slept { secs }));
+        let events = slept.into_iter().chain([event]);
+        for action in events.flat_map(|event| state.step(started.elapsed(), event)).collect::<Vec<_>>() {
             if matches!(action, Action::Exit) {
                 performer.leave().await;
                 return Ok(());

@@ -4,11 +4,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use nix::unistd::{Uid, User};
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
 use crate::cgroup::{MemoryWatch, ROOT};
 use crate::ends::{EndWatch, ProcessId};
+use crate::logind::{LINGER_DIR, Logind, Who, watch_linger, watch_logins};
+use crate::model::entry::Happening;
 use crate::model::evidence::Sighting;
 use crate::proc::Proc;
 use crate::signals::Listening;
@@ -20,12 +23,17 @@ use crate::tmux::observe::Observation;
 /// How many sightings may wait. Whoever sees more waits for room.
 const SIGHTINGS_MAX: usize = 1024;
 
+/// How many logins and the like may wait.
+const HAPPENINGS_MAX: usize = 64;
+
 /// Those who watch, and what they watch.
 pub(super) struct Watchers {
     memory: Option<Arc<MemoryWatch>>,
     ends: Option<EndWatch>,
     units: Option<UnitWatch>,
     _oomd: Option<Listening>,
+    _logins: Option<Listening>,
+    _linger: Option<Listening>,
     proc: Proc,
     /// The processes that are followed, and when each started.
     followed: HashMap<u32, ProcessId>,
@@ -34,8 +42,13 @@ pub(super) struct Watchers {
 
 impl Watchers {
     /// Has everybody watch who can here.
-    pub(super) async fn start() -> (Self, mpsc::Receiver<Sighting>) {
+    pub(super) async fn start() -> (Self, mpsc::Receiver<Sighting>, mpsc::Receiver<Happening>) {
         let (into, sightings) = mpsc::channel(SIGHTINGS_MAX);
+        let (note, happenings) = mpsc::channel(HAPPENINGS_MAX);
+        let uid = Uid::effective();
+        let name = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+        let linger = watch_linger(LINGER_DIR.as_ref(), &name, note.clone());
+        let who = Who { uid: uid.as_raw(), name };
         let memory = MemoryWatch::start(ROOT, into.clone());
         let ends = EndWatch::start(into.clone());
         let watchers = Self {
@@ -45,12 +58,16 @@ impl Watchers {
                 .map(Arc::new),
             ends: ends.inspect_err(|error| info!(%error, "how programs end is not seen")).ok(),
             units: watch_units(into.clone()).await,
-            _oomd: watch_oomd(into).await,
+            _oomd: watch_oomd(into.clone()).await,
+            _logins: hear_logins(who, into, note).await,
+            _linger: linger
+                .inspect_err(|error| debug!(%error, "whether lingering is on is not watched"))
+                .ok(),
             proc: Proc::default(),
             followed: HashMap::new(),
             cgroups: HashMap::new(),
         };
-        (watchers, sightings)
+        (watchers, sightings, happenings)
     }
 
     /// Returns who hears of kills for want of memory, if somebody does.
@@ -108,6 +125,18 @@ fn with_parents(cgroup: &str) -> Vec<String> {
 async fn watch_units(into: mpsc::Sender<Sighting>) -> Option<UnitWatch> {
     let bus = user_bus().await.ok()?;
     watch::watch(&bus, into).await.inspect_err(|error| debug!(%error, "units are not watched")).ok()
+}
+
+async fn hear_logins(
+    who: Who,
+    into: mpsc::Sender<Sighting>,
+    note: mpsc::Sender<Happening>,
+) -> Option<Listening> {
+    // A connection of its own, as for each of these.
+    let bus = zbus::Connection::system().await.ok()?;
+    let logind = Logind::connect(&bus).await.ok()?;
+    let listening = watch_logins(&logind, who, into, note).await;
+    listening.inspect_err(|error| debug!(%error, "logins and logouts are not heard of")).ok()
 }
 
 async fn watch_oomd(into: mpsc::Sender<Sighting>) -> Option<Listening> {

@@ -1,6 +1,7 @@
 //! The login manager: what it does to a user's processes at logout, when the machine goes
 //! down, and who logs in and out.
 
+mod linger;
 mod policy;
 pub mod proxy;
 mod shutdown;
@@ -9,9 +10,10 @@ mod watch;
 /// Where logind marks users who linger, a file named after each (loginctl(1), enable-linger).
 pub const LINGER_DIR: &str = "/var/lib/systemd/linger";
 
+pub use linger::watch_linger;
 pub use policy::{KillRule, Linger, Policy};
 pub use shutdown::{ShutdownWatch, watch_shutdown};
-pub use watch::{LoginChange, Who, watch_logins};
+pub use watch::{Who, watch_logins};
 
 use zbus::Connection;
 

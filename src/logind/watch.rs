@@ -1,4 +1,4 @@
-//! Hears of a user's logins and logouts, and of the machine's sleep.
+//! Hears of a user's logins and logouts.
 
 use std::collections::BTreeSet;
 
@@ -10,27 +10,9 @@ use zbus::{Message, MessageStream, OwnedObjectPath};
 
 use super::Logind;
 use super::proxy::Session1Proxy;
+use crate::model::entry::Happening;
 use crate::model::evidence::{About, Fact, Sighting};
 use crate::signals::{Listening, listen};
-
-/// What changes around a user. None of this is a death.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LoginChange {
-    /// The user has logged in.
-    Login {
-        /// logind's name of the session.
-        session: String,
-    },
-    /// A logind session of the user is over.
-    Logout {
-        /// logind's name of the session.
-        session: String,
-    },
-    /// The machine is about to sleep.
-    Sleep,
-    /// It sleeps no more.
-    Awake,
-}
 
 /// Whose logins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,14 +23,14 @@ pub struct Who {
     pub name: String,
 }
 
-/// Hears of a user's logins and logouts, and of sleep, until the returned value is dropped. A logout that ended what
+/// Hears of a user's logins and logouts until the returned value is dropped. A logout that ended what
 /// was left of the login is a fact as well. The connection is for this alone: nothing is read from it while one of
 /// the channels has no room.
 pub async fn watch_logins(
     logind: &Logind,
     who: Who,
     facts: mpsc::Sender<Sighting>,
-    changes: mpsc::Sender<LoginChange>,
+    changes: mpsc::Sender<Happening>,
 ) -> zbus::Result<Listening> {
     let bus = logind.proxy.inner().connection();
     let signals = listen(bus, "org.freedesktop.login1", |rule| {
@@ -70,7 +52,6 @@ pub async fn watch_logins(
 enum Signal {
     New { session: String, object: OwnedObjectPath },
     Removed { session: String },
-    Sleep(bool),
 }
 
 struct Watching {
@@ -79,7 +60,7 @@ struct Watching {
     /// The user's logins; logind allows so many and no more (`SessionsMax=`, logind.conf(5)).
     sessions: BTreeSet<String>,
     facts: mpsc::Sender<Sighting>,
-    changes: mpsc::Sender<LoginChange>,
+    changes: mpsc::Sender<Happening>,
 }
 
 impl Watching {
@@ -100,7 +81,7 @@ impl Watching {
                 if !self.is_own_login(object).await || !self.sessions.insert(session.clone()) {
                     return Some(());
                 }
-                LoginChange::Login { session }
+                Happening::Login { session }
             }
             Signal::Removed { session } => {
                 if !self.sessions.remove(&session) {
@@ -111,10 +92,8 @@ impl Watching {
                     let fact = Fact::LoginEnded { session: session.clone() };
                     self.facts.send(Sighting { at, about, fact }).await.ok()?;
                 }
-                LoginChange::Logout { session }
+                Happening::Logout { session }
             }
-            Signal::Sleep(true) => LoginChange::Sleep,
-            Signal::Sleep(false) => LoginChange::Awake,
         };
         self.changes.send(change).await.ok()
     }
@@ -157,7 +136,6 @@ fn parse(message: &Message) -> Option<Signal> {
             let (session, _): (String, OwnedObjectPath) = body.deserialize().ok()?;
             Some(Signal::Removed { session })
         }
-        "PrepareForSleep" => body.deserialize().ok().map(Signal::Sleep),
         _ => None,
     }
 }
@@ -238,7 +216,7 @@ mod tests {
     }
 
     /// Two sessions are there at the start, one of them another user's; more come and go.
-    async fn story(kill: bool) -> (Vec<LoginChange>, Vec<(About, Fact)>) {
+    async fn story(kill: bool) -> (Vec<Happening>, Vec<(About, Fact)>) {
         let (server, bus) = mock::serving(MANAGER, MockManager { kill }).await;
         for (id, uid, class) in
             [("1", 1000, "user"), ("2", 1001, "user"), ("3", 1000, "user"), ("m", 1000, "manager")]
@@ -250,17 +228,15 @@ mod tests {
         let (changes, mut changed) = mpsc::channel(8);
         let who = Who { uid: 1000, name: "ann".into() };
         let listening = watch_logins(&logind, who, facts, changes).await.unwrap();
+        tell(&server, "PrepareForShutdown", &true).await;
         for id in ["1", "3", "m", "gone"] {
             tell(&server, "SessionNew", &(id, object(id))).await;
         }
-        for id in ["2", "m", "1", "gone"] {
+        for id in ["2", "m", "1", "gone", "3"] {
             tell(&server, "SessionRemoved", &(id, object(id))).await;
         }
-        tell(&server, "PrepareForShutdown", &true).await;
-        tell(&server, "PrepareForSleep", &true).await;
-        tell(&server, "PrepareForSleep", &false).await;
         let mut told = Vec::new();
-        while told.last() != Some(&LoginChange::Awake) {
+        while told.last() != Some(&Happening::Logout { session: "3".into() }) {
             told.push(next(&mut changed).await.unwrap());
         }
         drop(listening);
@@ -275,13 +251,13 @@ mod tests {
     async fn only_ones_own_logins_count_and_only_a_logout_that_kills_is_a_fact() {
         let (told, facts) = story(true).await;
         let expected = [
-            LoginChange::Login { session: "3".into() },
-            LoginChange::Logout { session: "1".into() },
-            LoginChange::Sleep,
-            LoginChange::Awake,
+            Happening::Login { session: "3".into() },
+            Happening::Logout { session: "1".into() },
+            Happening::Logout { session: "3".into() },
         ];
         assert_eq!(told, expected);
-        assert_eq!(facts, [(About::Login("1".into()), Fact::LoginEnded { session: "1".into() })]);
+        let ended = |id: &str| (About::Login(id.into()), Fact::LoginEnded { session: id.into() });
+        assert_eq!(facts, [ended("1"), ended("3")]);
         assert_eq!(story(false).await, (expected.into(), Vec::new()));
     }
 }

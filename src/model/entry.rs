@@ -46,6 +46,11 @@ pub enum Happening {
         /// logind's name of it.
         session: String,
     },
+    /// Lingering was switched on or off for the user.
+    Linger {
+        /// Whether it is on now.
+        on: bool,
+    },
     /// The machine is about to go down.
     ShutdownBegins,
     /// It is not, after all.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::incident::{Cause, Confidence, Deed, Finding, Incident, LostPane, Subject, SubjectKind, Verdict};
 use super::{
-    GlobalOptions, Options, Pane, PaneId, Process, Program, Reason, Scrollback, Server, ServerId, Session,
-    SessionId, Snapshot, Window, WindowId,
+    BootId, GlobalOptions, Options, Pane, PaneId, Process, Program, Reason, Scrollback, Server, ServerId,
+    Session, SessionId, Snapshot, Window, WindowId,
 };
 
 /// Returns the id of a server's life by its number.
@@ -96,5 +97,32 @@ pub(crate) fn snapshot(server: Server) -> Snapshot {
         closed: None,
         aside: None,
         server,
+    }
+}
+
+/// Returns the death of a session, of which nothing is known.
+pub(crate) fn incident(number: u64, session: &str) -> Incident {
+    let pane = LostPane {
+        id: PaneId(1),
+        place: format!("{session}:0.0"),
+        program: "sleep 100".into(),
+        shell: false,
+    };
+    let finding = Finding { cause: Cause::Unknown, confidence: Confidence::None, because: Vec::new() };
+    Incident {
+        number,
+        at: Timestamp::UNIX_EPOCH,
+        boot: BootId::default(),
+        subject: Subject {
+            kind: SubjectKind::Session,
+            server: life(1),
+            place: session.into(),
+            panes: vec![pane],
+        },
+        evidence: Vec::new(),
+        gaps: Vec::new(),
+        verdict: Verdict { finding, others: Vec::new() },
+        last_seen_in: None,
+        deed: Deed::Nothing,
     }
 }

@@ -300,6 +300,18 @@ impl State {
         self.deaths.kills.claimed(&incidents);
         vec![Action::Record(incidents)]
     }
+
+    /// Lets everybody know. That a death could not be written down is no reason to keep it quiet.
+    pub(super) fn recorded(
+        &mut self,
+        now: Duration,
+        incidents: Vec<Incident>,
+        result: Result<(), String>,
+    ) -> Vec<Action> {
+        self.greet.recorded(now, &incidents);
+        self.record_problem = result.err().map(|why| format!("deaths cannot be written down: {why}"));
+        if incidents.is_empty() { Vec::new() } else { vec![Action::Tell(incidents)] }
+    }
 }
 
 fn incident(inquiry: Inquiry, sightings: &[Sighting]) -> Incident {

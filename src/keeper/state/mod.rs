@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnosis::habitat::Habitat;
+use crate::model::entry::Happening;
 use crate::model::{Generation, PaneId, Reason, ServerId, Snapshot};
 use crate::restore::plan::Skip;
+use crate::systemd::placement::Placement;
 use crate::tmux::observe::Observation;
 
 use super::action::Action;
@@ -17,7 +19,9 @@ mod deaths;
 mod drill;
 mod end;
 mod founding;
+mod greet;
 mod guard;
+mod kills;
 mod orphan;
 mod request;
 mod restore;
@@ -29,7 +33,9 @@ mod texts;
 pub use deaths::Death;
 use deaths::Deaths;
 use drill::Drills;
+use greet::Greet;
 use guard::Guard;
+use kills::Kills;
 use request::Wish;
 pub use summary::Summary;
 use texts::KnownText;
@@ -147,6 +153,8 @@ pub struct State {
     trust_last_look: bool,
     drills: Drills,
     deaths: Deaths,
+    greet: Greet,
+    kills: Kills,
     problem: Option<String>,
     save_problem: Option<String>,
     record_problem: Option<String>,
@@ -187,6 +195,8 @@ impl State {
             trust_last_look: false,
             drills: Drills::default(),
             deaths: Deaths::default(),
+            greet: Greet::default(),
+            kills: Kills::default(),
             problem: None,
             save_problem: None,
             record_problem: None,
@@ -211,14 +221,17 @@ impl State {
             Event::ShutdownBegins { held } => self.shutdown_begins(now, held),
             Event::ShutdownCancelled => self.thaw(),
             Event::Sighted(sighting) => {
+                self.kills.sighted(now, &sighting);
                 self.deaths.sighted(now, sighting);
                 Vec::new()
             }
             Event::Inquired(inquiries, found) => self.inquired(inquiries, found),
-            Event::Recorded(result) => {
-                self.record_problem = result.err().map(|why| format!("deaths cannot be written down: {why}"));
+            Event::Recorded(incidents, result) => self.recorded(now, incidents, result),
+            Event::Greeted(somebody) => {
+                self.greet.greeted(somebody);
                 Vec::new()
             }
+            Event::Happened(what) => vec![Action::Note(what)],
             Event::Signalled(result) => self.signalled(result),
             Event::Founded(result) => self.founded(result),
             Event::Saved(result) => self.saved(now, result),
@@ -246,6 +259,7 @@ impl State {
 
     fn tick(&mut self, now: Duration) -> Vec<Action> {
         let mut actions = self.inquire(now);
+        actions.extend(self.kills.due(now).into_iter().map(Action::Note));
         actions.extend(self.tick_phase(now));
         actions
     }
@@ -316,9 +330,13 @@ impl State {
                 self.shrunk_since = None;
                 self.adopt_saved_texts(&observation);
                 actions.push(Action::AwaitEnd(id.clone()));
+                actions.push(Action::Note(found(&observation)));
             }
         }
-        self.live = Some(observation);
+        self.live = Some(observation.clone());
+        if self.phase == Phase::Watching {
+            actions.extend(self.greet(now, &observation));
+        }
         actions.extend(match self.phase {
             // A restore into a server that is gone has not given up yet; the next look decides.
             Phase::Seeking | Phase::Watching if self.restoring => Vec::new(),
@@ -362,6 +380,14 @@ impl State {
             _ => Vec::new(),
         }
     }
+}
+
+/// Returns a server that is seen for the first time as something that happened.
+fn found(seen: &Observation) -> Happening {
+    let server = seen.server.id.clone();
+    let unit =
+        seen.cgroups.get(&server.pid).and_then(|cgroup| Placement::of(cgroup).unit().map(str::to_owned));
+    Happening::ServerFound { server, unit }
 }
 
 #[cfg(test)]

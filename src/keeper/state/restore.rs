@@ -55,6 +55,9 @@ impl State {
                 names.join(", ")
             )
         });
+        if let (None, Some(live)) = (&self.restoring_for, &self.live) {
+            self.greet.restored(now, &live.server.id, &report);
+        }
         let mut actions = Vec::new();
         if let Some((token, skips)) = self.restoring_for.take() {
             actions.push(Action::Reply(token, Answer::Restored(report, skips)));

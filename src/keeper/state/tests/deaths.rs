@@ -109,7 +109,7 @@ fn a_server_takes_what_died_with_it_into_its_own_death() {
     let end = vec![(1, orderly(1), ""), (1, nothing(), "")];
     assert_eq!(
         deaths(None, &[Fact::NothingStopping], [watching(&["a"]), end].concat()),
-        ["Server /tmp/tmux-1000/default of 1: closed-by-user, certain"]
+        ["Server /tmp/tmux-1000/default of 1: closed-by-user, likely"]
     );
 }
 

@@ -13,6 +13,7 @@ use crate::tmux::observe::{OutputMark, Vitals};
 
 mod deaths;
 mod drills;
+mod greet;
 mod guard;
 mod stories;
 mod world;
@@ -62,7 +63,8 @@ fn told(actions: &[Action]) -> String {
             Action::Reply(token, Answer::Unknown(_)) => format!("tell {token} unknown"),
             Action::Reply(token, Answer::Refused(_)) => format!("refuse {token}"),
             // Deaths have tests of their own.
-            Action::Publish(_) | Action::Inquire(_) | Action::Record(_) | Action::Remember(_) => return None,
+            Action::Publish(_) | Action::Inquire(_) | Action::Record(_) | Action::Tell(_) => return None,
+            Action::Greet(_) | Action::Note(_) | Action::Remember(_) => return None,
             Action::HoldShutdown => "hold".to_owned(),
             Action::ReleaseShutdown => "release".to_owned(),
             Action::Exit => "exit".to_owned(),

@@ -494,7 +494,8 @@ impl World {
                 return;
             }
             Action::BringBackSocket { .. } => unreachable!("no socket is lost in this world"),
-            Action::Publish(_) | Action::HoldShutdown => return,
+            Action::Publish(_) | Action::Tell(_) | Action::HoldShutdown => return,
+            Action::Greet(_) | Action::Note(_) => return,
         };
         assert!(!self.tasks.iter().any(|other| other.is_like(&task)), "twice at once: {task:?}");
         self.tasks.push(task);
