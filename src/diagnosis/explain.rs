@@ -24,7 +24,9 @@ pub fn fact(fact: &Fact) -> String {
         Fact::ExitEmptyOff => "it would have lived on without sessions: exit-empty is off".to_owned(),
         Fact::KillCommand(kill) => kill_command(kill),
         Fact::VersionMismatch { said } => format!("tmux says: {said}"),
-        Fact::ClientLost { terminal } => format!("the client on {terminal} is gone, and its session lives"),
+        Fact::ClientLost { terminal, session } => {
+            format!("the client on {terminal} is gone and the terminal with it, and session {session} lives")
+        }
         Fact::Ended { end, witness } => format!("{}, says {}", ended(*end), end_witness(*witness)),
         Fact::EndUnknown => "it ended, and nobody could see how".to_owned(),
         Fact::CoreDump { signal, exe } => format!("{exe} dumped core after {}", signal_name(*signal)),
@@ -233,7 +235,7 @@ fn cause(cause: Cause, subject: &Subject, evidence: &[Evidence]) -> String {
             "whoever opened it closed it again at once".to_owned()
         }
         Cause::ClosedByUser => "what ran there ended by itself: exit, Ctrl-D, or it was done".to_owned(),
-        Cause::TerminalClosed => "its terminal was closed; nothing died".to_owned(),
+        Cause::TerminalClosed => "its terminal was closed, or the connection lost; nothing died".to_owned(),
         Cause::Unknown => "nothing tells why".to_owned(),
     }
 }
@@ -273,7 +275,8 @@ fn holds(evidence: &[Evidence], wanted: impl Fn(&Fact) -> bool) -> bool {
 
 /// Returns whether a death is one that its user may wonder about.
 pub fn is_unwanted(incident: &Incident) -> bool {
-    !matches!(incident.verdict.finding.cause, Cause::ClosedByUser | Cause::LastSession)
+    let cause = incident.verdict.finding.cause;
+    !matches!(cause, Cause::ClosedByUser | Cause::LastSession | Cause::TerminalClosed)
 }
 
 /// Returns what keeps such a thing from happening, with the id of the check of `keeperctl doctor` that applies.

@@ -147,7 +147,11 @@ fn deaths() -> Vec<(SubjectKind, Cause, Vec<Fact>)> {
         (Session, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Exited(0))]),
         (Pane, Cause::ClosedByUser, vec![Fact::Fleeting { first: PaneId(4), last: PaneId(6), panes: 3 }]),
         (Child, Cause::OomKill, vec![oom_kill(true), victim(Victim::Child)]),
-        (Client, Cause::TerminalClosed, vec![Fact::ClientLost { terminal: "/dev/pts/3".into() }]),
+        (
+            Client,
+            Cause::TerminalClosed,
+            vec![Fact::ClientLost { terminal: "/dev/pts/3".into(), session: "web".into() }],
+        ),
     ]
 }
 

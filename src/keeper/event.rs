@@ -103,6 +103,13 @@ pub enum Look {
         /// The server's process id.
         pid: u32,
     },
+    /// A server of another version, to which our tmux cannot talk.
+    Mismatch {
+        /// The server's process id, as far as it can be known.
+        pid: Option<u32>,
+        /// What tmux says.
+        said: String,
+    },
     /// Could not look; in words, why not.
     Failed(String),
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ use crate::tmux::command::Command;
 use crate::tmux::details::Known;
 use crate::tmux::found::{DEFAULT_UMASK, Founding};
 use crate::tmux::messages::{Mark, kills_since};
-use crate::tmux::observe::{Observation, ObserveError, observe_again};
+use crate::tmux::observe::{Client, Observation, ObserveError, observe_again};
 use crate::tmux::{Tmux, TmuxError};
 
 use super::action::SaveJob;
@@ -96,6 +96,8 @@ pub(super) struct Worker {
 #[derive(Default)]
 struct Seen {
     server: Option<Server>,
+    /// Who was attached, and to which server.
+    clients: (ServerId, Vec<Client>),
     messages: Mark,
     asleep: Option<Asleep>,
 }
@@ -110,7 +112,16 @@ struct Asleep {
     socket: Option<u64>,
 }
 
-fn inode(path: &std::path::Path) -> Option<u64> {
+/// Returns whether tmux says that it cannot talk to the server (tmux, client.c: `protocol version mismatch`).
+fn is_mismatch(message: &str) -> bool {
+    message.contains("protocol version mismatch")
+}
+
+fn uid() -> u32 {
+    Uid::effective().as_raw()
+}
+
+fn inode(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|meta| meta.ino())
 }
 
@@ -200,18 +211,37 @@ impl Worker {
         match observe_again(&self.tmux, &self.proc, &|id| self.find_start(id), &mut known).await {
             Ok(mut observation) => {
                 self.spare_texts(&mut observation);
+                self.find_cut_off(&mut observation);
                 self.read_kills(&mut observation).await;
                 Look::Server(Arc::new(observation))
             }
             Err(ObserveError::Ended { .. }) => Look::NoServer,
+            Err(ObserveError::Tmux(TmuxError::Refused { message, .. })) if is_mismatch(&message) => {
+                Look::Mismatch { pid: self.proc.listener(self.tmux.socket(), uid()), said: message }
+            }
             Err(ObserveError::Tmux(TmuxError::NoServer { socket })) => {
-                let uid = Uid::effective().as_raw();
-                match self.proc.listener(&socket, uid) {
+                match self.proc.listener(&socket, uid()) {
                     Some(pid) => Look::Orphan { pid },
                     None => Look::NoServer,
                 }
             }
             Err(error) => Look::Failed(in_words(error)),
+        }
+    }
+
+    /// Finds the clients that have gone and did not only detach: their terminals are gone as well.
+    fn find_cut_off(&self, observation: &mut Observation) {
+        let server = &observation.server;
+        let attached = (server.id.clone(), observation.clients.clone());
+        let (before, clients) = std::mem::replace(&mut self.seen().clients, attached);
+        let gone = |client: &Client| {
+            let still = observation.clients.iter().any(|other| other.pid == client.pid);
+            let lives = server.sessions.iter().any(|session| session.id == client.session);
+            let path = Path::new(&client.terminal);
+            !still && lives && path.is_absolute() && !path.exists()
+        };
+        if before == server.id {
+            observation.cut_off = clients.into_iter().filter(gone).collect();
         }
     }
 

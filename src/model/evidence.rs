@@ -177,10 +177,12 @@ pub enum Fact {
         /// What tmux says.
         said: String,
     },
-    /// An attached client is gone, and its session lives.
+    /// An attached client is gone and its terminal with it, and its session lives.
     ClientLost {
         /// Its terminal.
         terminal: String,
+        /// The session.
+        session: String,
     },
 
     // ── processes ──

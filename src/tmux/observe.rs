@@ -11,7 +11,7 @@ use crate::proc::Proc;
 
 use super::details::{Details, Known, Section};
 use super::program::Programs;
-use super::query::{self, Answer, PaneRow, ParseError, SessionRow};
+use super::query::{self, Answer, ClientRow, PaneRow, ParseError, SessionRow};
 use super::server::{Tmux, TmuxError};
 use super::variables;
 use super::version::Version;
@@ -31,10 +31,25 @@ pub struct Observation {
     pub vitals: HashMap<PaneId, Vitals>,
     /// How many clients are attached to each session.
     pub attached: HashMap<SessionId, u32>,
+    /// The people's clients that are attached; those of programs (control mode) are not among them.
+    pub clients: Vec<Client>,
+    /// Those that were attached at the look before, and whose terminals are gone with them.
+    pub cut_off: Vec<Client>,
     /// The control groups of the server and of the panes' own processes, by process id.
     pub cgroups: HashMap<u32, String>,
     /// What clients told the server to end since the look before, if that had something that is gone now.
     pub kills: Vec<KillCommand>,
+}
+
+/// A client that is attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// The session it shows.
+    pub session: SessionId,
+    /// Its process.
+    pub pid: u32,
+    /// The device of its terminal; empty for what has none.
+    pub terminal: String,
 }
 
 /// Signs of life of a pane.
@@ -174,6 +189,9 @@ impl Builder<'_> {
         }
         sessions.retain(|session| !session.windows.is_empty());
         dissolve_groups_of_one(&mut sessions);
+        let client = |row: ClientRow| Client { session: row.session, pid: row.pid, terminal: row.terminal };
+        let people = answer.clients.into_iter().filter(|row| !row.control_mode);
+        let clients = people.map(client).collect();
         let server = Server {
             id,
             version: answer.version,
@@ -186,7 +204,7 @@ impl Builder<'_> {
             panes.into_iter().map(|(id, (_, vitals))| (id, vitals)).collect();
         let pids = vitals.values().map(|vitals| vitals.pid).filter(|pid| *pid != 0).chain([self.pid]);
         let cgroups = pids.filter_map(|pid| Some((pid, self.programs.proc.cgroup(pid).ok()?))).collect();
-        Observation { server, vitals, attached, cgroups, kills: Vec::new() }
+        Observation { server, vitals, attached, clients, cut_off: Vec::new(), cgroups, kills: Vec::new() }
     }
 
     fn empty_session(&self, row: &SessionRow) -> Session {

@@ -18,6 +18,8 @@ const SESSION: &str = "S\t#{session_id}\t#{session_created}\t#{session_attached}
     #{n:session_name}:#{session_name}\t#{n:session_group}:#{session_group}\t\
     #{n:session_path}:#{session_path}";
 
+const CLIENT: &str = "C\t#{session_id}\t#{client_pid}\t#{client_control_mode}\t#{client_tty}";
+
 const PANE: &str = "P\t#{session_id}\t#{window_id}\t#{window_index}\t#{window_active}\t#{window_last_flag}\t\
     #{automatic-rename}\t#{window_zoomed_flag}\t#{window_width}\t#{window_height}\t#{window_layout}\t\
     #{window_activity}\t#{pane_id}\t#{pane_index}\t#{pane_active}\t#{pane_last}\t#{pane_pid}\t\
@@ -50,6 +52,7 @@ pub struct Answer {
     pub pid: u32,
     pub version: String,
     pub sessions: Vec<SessionRow>,
+    pub clients: Vec<ClientRow>,
     pub panes: Vec<PaneRow>,
 }
 
@@ -62,6 +65,17 @@ pub struct SessionRow {
     pub name: Vec<u8>,
     pub group: Vec<u8>,
     pub directory: Vec<u8>,
+}
+
+/// One client that is attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientRow {
+    pub session: SessionId,
+    pub pid: u32,
+    /// Whether it is a program (tmux(1), CONTROL MODE).
+    pub control_mode: bool,
+    /// The device; empty for what has none.
+    pub terminal: String,
 }
 
 /// One pane, as seen through one session.
@@ -107,10 +121,11 @@ pub struct WindowRow {
 
 /// Returns the commands whose output `parse` reads. The last fails on a server without sessions, and
 /// says nothing; the others' output is complete by then.
-pub fn commands() -> [Command; 3] {
+pub fn commands() -> [Command; 4] {
     [
         Command::new("display-message").arg("-p").arg(SERVER),
         Command::new("list-sessions").arg("-F").arg(SESSION),
+        Command::new("list-clients").arg("-F").arg(CLIENT),
         Command::new("list-panes").arg("-a").arg("-F").arg(PANE),
     ]
 }
@@ -119,6 +134,7 @@ pub fn commands() -> [Command; 3] {
 pub fn parse(output: &[u8]) -> Result<Answer, ParseError> {
     let mut server = None;
     let mut sessions = Vec::new();
+    let mut clients = Vec::new();
     let mut panes = Vec::new();
     let version = version_in(output);
     let (output, encoded) = (undo_3_4(output, version), encodes(version));
@@ -128,16 +144,17 @@ pub fn parse(output: &[u8]) -> Result<Answer, ParseError> {
         match row.field()? {
             "V" => server = Some((row.number()?, row.last_field()?.to_owned())),
             "S" => sessions.push(row.session()?),
+            "C" => clients.push(row.client()?),
             "P" => panes.push(row.pane()?),
             _ => return Err(row.error("unknown kind of line")),
         }
         rest = row.rest;
-        if panes.len() + sessions.len() > ROWS_MAX {
+        if panes.len() + sessions.len() + clients.len() > ROWS_MAX {
             return Err(ParseError::TooMany);
         }
     }
     let (pid, version) = server.ok_or(ParseError::NoServer)?;
-    Ok(Answer { pid, version, sessions, panes })
+    Ok(Answer { pid, version, sessions, clients, panes })
 }
 
 /// Returns the version that the server's own line, the first one, names.
@@ -149,7 +166,7 @@ fn version_in(output: &[u8]) -> &str {
 
 /// Returns whether a row can begin here, or there is no other.
 fn begins_row(rest: &[u8]) -> bool {
-    rest.is_empty() || rest.starts_with(b"S\t") || rest.starts_with(b"P\t")
+    rest.is_empty() || [b"S\t", b"C\t", b"P\t"].iter().any(|kind| rest.starts_with(*kind))
 }
 
 /// A line that is being read from left to right.
@@ -227,6 +244,15 @@ impl<'a> Row<'a> {
         })
     }
 
+    fn client(&mut self) -> Result<ClientRow, ParseError> {
+        Ok(ClientRow {
+            session: self.id()?,
+            pid: self.number()?,
+            control_mode: self.flag()?,
+            terminal: self.last_field()?.to_owned(),
+        })
+    }
+
     fn pane(&mut self) -> Result<PaneRow, ParseError> {
         let session = self.id()?;
         let mut window = self.window()?;
@@ -280,6 +306,7 @@ mod tests {
 
     const ANSWER: &str = "V\t10251\t3.3a\n\
         S\t$0\t1795253899\t1\t3:web\t0:\t4:/tmp\n\
+        C\t$0\t4712\t0\t/dev/pts/3\n\
         P\t$0\t@0\t0\t1\t0\t1\t0\t80\t24\tb25d,80x24,0,0,0\t1795253899\t%0\t0\t1\t0\t4711\t0\t\t\t0\t0\t12\t5\t0\t0\t4:bash\t2:vm\t4:/tmp\n";
 
     #[test]
@@ -287,6 +314,8 @@ mod tests {
         let answer = parse(ANSWER.as_bytes()).unwrap();
         assert_eq!((answer.pid, answer.version.as_str()), (10251, "3.3a"));
         assert_eq!(answer.sessions[0].name, b"web");
+        let client = &answer.clients[0];
+        assert_eq!((client.pid, client.control_mode, client.terminal.as_str()), (4712, false, "/dev/pts/3"));
         let pane = &answer.panes[0];
         assert_eq!((pane.pid, pane.history, pane.cursor), (4711, 12, (5, 0)));
         assert_eq!(pane.window.name, b"bash");

@@ -12,10 +12,10 @@ use crate::diagnosis::relevance::{end_of_panes, relevant};
 use crate::diagnosis::{diagnose, explain};
 use crate::model::evidence::{End, EndWitness, Evidence, Fact, KillCommand, Sighting};
 use crate::model::incident::{Cause, Incident, Subject, SubjectKind};
-use crate::model::{Dead, Generation, Pane, PaneId, ServerId};
+use crate::model::{Dead, Generation, Pane, PaneId, Server, ServerId};
 use crate::restore::policy;
 use crate::systemd::placement::Placement;
-use crate::tmux::observe::Observation;
+use crate::tmux::observe::{Client, Observation};
 
 use super::super::action::Action;
 use super::super::event::{Ending, Inquiry};
@@ -123,6 +123,9 @@ impl State {
             let facts = [Fact::Vanished].into_iter().chain(kill.map(Fact::KillCommand)).collect();
             self.note(now, subject, whereabouts, facts, generation);
         }
+        for client in &after.cut_off {
+            self.note_cut_off(now, client, &after.server);
+        }
         let made_by_us = self.deaths.made_by_us(self.restoring);
         self.note_fleeting(now, before, after, made_by_us);
         for (subject, pane) in newly_dead(&before.server, &after.server) {
@@ -134,6 +137,21 @@ impl State {
             let facts = pane.dead.map(ended).into_iter().collect();
             self.note(now, subject, whereabouts, facts, generation);
         }
+    }
+
+    /// Notes that a terminal was closed under a client.
+    fn note_cut_off(&mut self, now: Duration, client: &Client, server: &Server) {
+        let session = server.sessions.iter().find(|session| session.id == client.session);
+        let session = session.map_or_else(String::new, |session| session.name.clone());
+        let terminal = client.terminal.clone();
+        let subject = Subject {
+            kind: SubjectKind::Client,
+            server: server.id.clone(),
+            place: terminal.clone(),
+            panes: Vec::new(),
+        };
+        let facts = vec![Fact::ClientLost { terminal, session }];
+        self.note(now, subject, Whereabouts::default(), facts, None);
     }
 
     /// Has a later keeper know where everything lives.

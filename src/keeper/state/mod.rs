@@ -22,6 +22,7 @@ mod founding;
 mod greet;
 mod guard;
 mod kills;
+mod mismatch;
 mod orphan;
 mod request;
 mod restore;
@@ -141,6 +142,8 @@ pub struct State {
     foundings: VecDeque<Duration>,
     /// When a server was last told to make its socket again.
     signalled_at: Option<Duration>,
+    /// The server of which it has been told that it cannot be talked to.
+    mismatched: Option<ServerId>,
     /// A save that must happen whether or not anything changed, and who waits for it.
     wanted: Option<(Reason, Option<Token>)>,
     /// Who waits for the save that is under way.
@@ -188,6 +191,7 @@ impl State {
             vanished_since: None,
             foundings: VecDeque::new(),
             signalled_at: None,
+            mismatched: None,
             wanted: None,
             saving_for: None,
             wish: None,
@@ -300,6 +304,7 @@ impl State {
             _ if matches!(self.phase, Phase::Finishing(..)) => self.finish_now(now),
             Look::NoServer => [self.refuse_wish("there is no tmux server"), self.saw_nothing(now)].concat(),
             Look::Orphan { pid } => self.saw_orphan(now, pid),
+            Look::Mismatch { pid, said } => self.saw_mismatch(now, pid, said),
             Look::Failed(why) => {
                 let actions = self.refuse_asked(&why);
                 self.problem = Some(why);

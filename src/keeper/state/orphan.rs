@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::diagnosis::losses::whole;
 use crate::model::evidence::Fact;
+use crate::model::incident::Subject;
 
 use super::super::action::Action;
 use super::State;
@@ -20,12 +21,19 @@ impl State {
         let mut actions = self.refuse_asked("the tmux server cannot be reached");
         if self.signalled_at.is_none_or(|at| now >= at + SIGNAL_EVERY) {
             self.signalled_at = Some(now);
-            if let Some(live) = self.live.clone().filter(|live| live.server.id.pid == pid) {
-                self.note_unreachable(now, whole(&live.server), Fact::SocketGone { pid });
+            if let Some(server) = self.known_server(pid) {
+                self.note_unreachable(now, server, Fact::SocketGone { pid });
             }
             actions.push(Action::BringBackSocket { pid });
         }
         actions
+    }
+
+    /// Returns the server of a process as something that has happened to it: as it was seen last, or saved last.
+    pub(super) fn known_server(&self, pid: u32) -> Option<Subject> {
+        let live = self.live.as_ref().map(|live| &live.server);
+        let saved = self.latest.as_ref().map(|(_, saved)| &saved.server);
+        live.into_iter().chain(saved).find(|server| server.id.pid == pid).map(whole)
     }
 
     pub(super) fn signalled(&mut self, result: Result<(), String>) -> Vec<Action> {

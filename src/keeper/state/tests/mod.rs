@@ -35,6 +35,8 @@ fn observation(server: Server, printed: u64) -> Arc<Observation> {
         server,
         vitals,
         attached: HashMap::new(),
+        clients: Vec::new(),
+        cut_off: Vec::new(),
         cgroups: HashMap::new(),
         kills: Vec::new(),
     })
