@@ -235,7 +235,10 @@ impl Trial<'_> {
                 wait_for_logout(self.machine)
             }
             "@hang-up" => {
-                self.login.take().context("nobody is logged in")?.cut();
+                let mut session = self.login.take().context("nobody is logged in")?;
+                session.send("tmux attach -t row")?;
+                self.user(&format!("{}; keeperctl snapshot take", until("tmux list-clients | grep -q row")))?;
+                session.cut();
                 Ok(())
             }
             _ if script.starts_with('@') => bail!("{script} is nothing that a machine can do"),
@@ -250,7 +253,7 @@ impl Trial<'_> {
     fn told(&self, known: u64) -> Result<Value> {
         let place = self.row.place.as_str();
         let new = format!(".number > {known}");
-        let found = format!("first(.incidents[] | select({new} and .place == \"{place}\"))");
+        let found = format!("first(.incidents[] | select({new} and (.place | test(\"^{place}$\"))))");
         let list = "XDG_RUNTIME_DIR=/run/user/1000 keeperctl why --all --json";
         let wait = format!("until {list} | jq -ce '{found}'; do sleep 0.5; done");
         let told = self.user(&wait).or_else(|error| {

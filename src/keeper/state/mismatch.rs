@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::diagnosis::losses::whole;
 use crate::model::evidence::Fact;
 
 use super::super::action::Action;
@@ -15,7 +16,9 @@ impl State {
         self.problem = Some(format!(
             "the tmux server{process} is of another version than tmux: {said}; sessions are not saved until one of them is replaced: keeperctl why"
         ));
-        let server = pid.and_then(|pid| self.known_server(pid));
+        // Who is watched has not ended: that is told by the client that waits for it.
+        let watched = || self.live.as_ref().map(|live| whole(&live.server));
+        let server = pid.and_then(|pid| self.known_server(pid)).or_else(watched);
         if let Some(server) = server.filter(|server| self.mismatched.as_ref() != Some(&server.server)) {
             self.mismatched = Some(server.server.clone());
             self.note_unreachable(now, server, Fact::VersionMismatch { said });
