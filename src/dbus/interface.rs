@@ -1,4 +1,8 @@
 //! Translates method calls into requests to the keeper, and its answers back. Decides nothing.
+#![expect(
+    clippy::too_many_arguments,
+    reason = "of a signal; each is something that listeners match on or show"
+)]
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -231,7 +235,6 @@ impl Keeper {
     /// as "restore" or "nothing"; "programs" (as), what ran there, at most 20; "server_pid" (u). What looks like a
     /// credential is covered.
     #[zbus(signal)]
-    #[expect(clippy::too_many_arguments, reason = "each is something that listeners match on or show")]
     async fn died(
         emitter: &SignalEmitter<'_>,
         number: u64,
@@ -316,7 +319,7 @@ async fn announce_deaths(
             Ok(bulletin) => announce_death(object.signal_emitter(), &bulletin).await?,
             // Whoever reads so slowly finds them in the history.
             Err(broadcast::error::RecvError::Lagged(missed)) => {
-                tracing::debug!(missed, "a listener is too slow")
+                tracing::debug!(missed, "a listener is too slow");
             }
             Err(broadcast::error::RecvError::Closed) => return Ok(()),
         }
