@@ -1,5 +1,8 @@
 //! Translates method calls into requests to the keeper, and its answers back. Decides nothing.
-#![expect(clippy::too_many_arguments, reason = "each of a signal's is something that listeners match on")]
+#![expect(
+    clippy::too_many_arguments,
+    reason = "of a signal; each is something that listeners match on or show"
+)]
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -111,7 +111,7 @@ fn what(death: &Incident) -> String {
         Cause::KilledAtLogout => "logind ended tmux at logout",
         Cause::ManagerStopped => "your systemd manager stopped",
         Cause::OomdKill => "systemd-oomd killed tmux",
-        Cause::OomKill => "memory was short and tmux was killed",
+        Cause::OomKill => "the kernel killed tmux (memory)",
         Cause::UnitStopped => "systemd was told to stop tmux",
         Cause::ServerCrashed => "tmux crashed",
         Cause::ServerKilled => "tmux was killed",
@@ -127,7 +127,7 @@ fn what(death: &Incident) -> String {
     };
     match finding.confidence {
         Confidence::Certain => cause.to_owned(),
-        Confidence::Likely => format!("most likely {cause}"),
+        Confidence::Likely => format!("probably {cause}"),
         Confidence::Possible | Confidence::None => format!("perhaps {cause}"),
     }
 }
@@ -150,12 +150,11 @@ mod tests {
     #[test]
     fn the_line_is_as_full_as_there_is_room() {
         let now = Timestamp::from_second(7200).unwrap().to_zoned(TimeZone::UTC);
-        let full =
-            "agent-keeper: most likely tmux was killed, 00:00; 2 sessions are back. More: keeperctl why";
+        let full = "agent-keeper: probably tmux was killed, 00:00; 2 sessions are back. More: keeperctl why";
         assert_eq!(line(&greeting(2, true), &now, full.len()), full);
-        let at_80 = "most likely tmux was killed, 00:00; 2 sessions are back. More: keeperctl why";
+        let at_80 = "probably tmux was killed, 00:00; 2 sessions are back. More: keeperctl why";
         assert_eq!(line(&greeting(2, true), &now, 80), at_80);
-        let in_part = "most likely tmux was killed, 00:00; see: keeperctl why";
+        let in_part = "probably tmux was killed, 00:00; see: keeperctl why";
         assert_eq!(line(&greeting(1, false), &now, 80), in_part);
         assert_eq!(line(&greeting(1, false), &now, 10), "see: keeperctl why");
         let unknown = Greeting { death: None, sessions: 1, complete: true };
