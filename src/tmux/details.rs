@@ -13,6 +13,7 @@ use crate::model::{ByteString, GlobalOptions, Options, PaneId, ServerId, Session
 
 use super::command::Command;
 use super::escape::{undo_3_4, unvis};
+use super::query::Answer;
 use super::version::Version;
 use super::{Tmux, TmuxError};
 
@@ -129,6 +130,8 @@ pub struct Known {
     /// Of which server, and of which places.
     of: (ServerId, Vec<Section>),
     read_at: Option<Instant>,
+    /// What the server last answered.
+    pub(super) answer: Option<Answer>,
 }
 
 impl Known {
@@ -157,9 +160,15 @@ impl Known {
                 }
                 parse(&output, version, &mut details);
             }
-            *self = Self { details, of: (server.clone(), sections), read_at: Some(Instant::now()) };
+            (self.details, self.of) = (details, (server.clone(), sections));
+            self.read_at = Some(Instant::now());
         }
         Ok(Some(&self.details))
+    }
+
+    /// Returns what was read of a server the last time.
+    pub(super) fn last(&self) -> Option<(&ServerId, &Details, &Answer)> {
+        Some((&self.of.0, &self.details, self.answer.as_ref()?))
     }
 }
 

@@ -296,6 +296,8 @@ impl State {
         self.vanished_since = None;
         let mut actions = Vec::new();
         match self.live.clone().filter(|live| live.server.id == id) {
+            // Nothing has happened since.
+            Some(before) if Arc::ptr_eq(&before, &observation) => {}
             Some(before) => self.note_losses(now, &before, &observation),
             None => {
                 self.note_losses_unseen(now, &observation);
