@@ -2,6 +2,7 @@
 
 use crate::model::evidence::{End, EndWitness, Evidence, Fact, KillCommand, Limit, ShutdownWitness, Victim};
 use crate::model::incident::{Cause, Confidence, Incident, Subject, SubjectKind};
+use crate::model::{PaneId, plural};
 
 /// Returns the evidence as a sentence without its full stop.
 pub fn fact(fact: &Fact) -> String {
@@ -12,6 +13,10 @@ pub fn fact(fact: &Fact) -> String {
         Fact::Vanished => "tmux does not list it any more, and the server lives".to_owned(),
         Fact::SocketGone { pid } => {
             format!("process {pid} is the server, and the path of its socket is gone")
+        }
+        Fact::Fleeting { first, last, panes } => {
+            let which = fleeting(*first, *last);
+            format!("tmux numbered {} ({which}) between two looks", plural(*panes, "pane"))
         }
         Fact::NoSessionLeft => "its last session had ended, and exit-empty is on".to_owned(),
         Fact::KillCommand(kill) => kill_command(kill),
@@ -169,6 +174,11 @@ fn size(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).display().iec().to_string()
 }
 
+/// Returns the name of panes that nobody saw: `%58`, or `%58..%69`.
+pub fn fleeting(first: PaneId, last: PaneId) -> String {
+    if first == last { first.to_string() } else { format!("{first}..{last}") }
+}
+
 /// Returns what died: `the session web`, `the tmux server`.
 pub fn subject(subject: &Subject) -> String {
     let place = &subject.place;
@@ -222,6 +232,9 @@ fn cause(cause: Cause, subject: &Subject, evidence: &[Evidence]) -> String {
         }
         Cause::ClosedByUser if holds(evidence, is_hung_up) => {
             "it was closed: its terminal went away, as it does when tmux is told to kill it".to_owned()
+        }
+        Cause::ClosedByUser if holds(evidence, |fact| matches!(fact, Fact::Fleeting { .. })) => {
+            "whoever opened it closed it again at once".to_owned()
         }
         Cause::ClosedByUser => "what ran there ended by itself: exit, Ctrl-D, or it was done".to_owned(),
         Cause::TerminalClosed => "its terminal was closed; nothing died".to_owned(),

@@ -1,6 +1,6 @@
 //! What a server has lost between two looks: each thing once, the largest that is gone as a whole.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::model::incident::{LostPane, Subject, SubjectKind};
 use crate::model::{Pane, PaneId, Process, Program, Server, Session, Window};
@@ -31,12 +31,13 @@ pub fn gone(before: &Server, after: &Server) -> Vec<Subject> {
     lost.subjects
 }
 
-/// Returns the panes whose program has ended since, and that stay (`remain-on-exit`).
+/// Returns the panes whose program has ended since, and that stay (`remain-on-exit`): those that lived, and those that
+/// were not there yet.
 pub fn newly_dead(before: &Server, after: &Server) -> Vec<(Subject, Pane)> {
-    let alive: HashSet<PaneId> =
-        before.panes().filter(|(_, _, pane)| pane.dead.is_none()).map(|(_, _, pane)| pane.id).collect();
+    let dead_before: HashSet<PaneId> =
+        before.panes().filter(|(_, _, pane)| pane.dead.is_some()).map(|(_, _, pane)| pane.id).collect();
     let mut seen = HashSet::new();
-    let dead = after.panes().filter(|(_, _, pane)| pane.dead.is_some() && alive.contains(&pane.id));
+    let dead = after.panes().filter(|(_, _, pane)| pane.dead.is_some() && !dead_before.contains(&pane.id));
     dead.filter(|(_, _, pane)| seen.insert(pane.id))
         .map(|(session, window, pane)| {
             // What ran in it stands in the look before.
@@ -68,6 +69,17 @@ pub fn whole(server: &Server) -> Subject {
 /// Returns the greatest number that a pane of a server has; tmux counts them up and never uses one again.
 pub fn last_pane(server: &Server) -> Option<PaneId> {
     server.panes().map(|(_, _, pane)| pane.id).max()
+}
+
+/// Returns the panes that a server has numbered behind `last` and does not have any more: the first, the last, and how
+/// many they are.
+pub fn fleeting(last: PaneId, after: &Server) -> Option<(PaneId, PaneId, usize)> {
+    let newer: BTreeSet<u32> =
+        after.panes().map(|(_, _, pane)| pane.id.0).filter(|id| *id > last.0).collect();
+    let gone = |id: &u32| !newer.contains(id);
+    let numbers = last.0 + 1..*newer.last()?;
+    let panes = numbers.len() + 1 - newer.len();
+    Some((PaneId(numbers.clone().find(gone)?), PaneId(numbers.rev().find(gone)?), panes))
 }
 
 struct Still {
@@ -167,6 +179,28 @@ mod tests {
         let mut left = grouped.clone();
         left.sessions.remove(1);
         assert_eq!(told(&gone(&grouped, &left)), [""; 0]);
+    }
+
+    #[test]
+    fn panes_that_nobody_saw_are_known_by_their_numbers() {
+        let mut server = server();
+        let last = last_pane(&server).unwrap();
+        assert_eq!(fleeting(last, &server), None, "nothing new");
+        server.sessions[0].windows[0].panes.push(sample::pane(last.0 + 1, 2));
+        assert_eq!(fleeting(last, &server), None, "the next one");
+        server.sessions[0].windows[0].panes.push(sample::pane(last.0 + 5, 3));
+        assert_eq!(fleeting(last, &server), Some((PaneId(last.0 + 2), PaneId(last.0 + 4), 3)));
+        assert_eq!(fleeting(PaneId(last.0 + 9), &server), None, "those are told already");
+    }
+
+    #[test]
+    fn a_pane_that_was_never_seen_alive_is_told_when_it_stays() {
+        let before = server();
+        let mut after = before.clone();
+        let mut pane = sample::pane(77, 2);
+        pane.dead = Some(Dead::Exited(1));
+        after.sessions[0].windows[0].panes.push(pane);
+        assert_eq!(told(&[newly_dead(&before, &after)[0].0.clone()]), ["Pane web:0.2 1"]);
     }
 
     #[test]

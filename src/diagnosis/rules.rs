@@ -122,6 +122,8 @@ pub const RULES: &[Rule] = &[
             way(Likely, &[hung_up]),
             way(Likely, &[shell_exited]),
             way(Possible, &[vanished]),
+            // Whoever opens a pane for less than a second knows when it is done.
+            way(Possible, &[fleeting]),
         ],
     },
     Rule {
@@ -148,6 +150,10 @@ fn cut(_: &Subject, fact: &Fact) -> bool {
 
 fn vanished(_: &Subject, fact: &Fact) -> bool {
     matches!(fact, Fact::Vanished)
+}
+
+fn fleeting(_: &Subject, fact: &Fact) -> bool {
+    matches!(fact, Fact::Fleeting { .. })
 }
 
 fn socket_gone(_: &Subject, fact: &Fact) -> bool {

@@ -134,6 +134,7 @@ fn deaths() -> Vec<(SubjectKind, Cause, Vec<Fact>)> {
         (Pane, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Killed(1)), kill_command()]),
         (Window, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Killed(1)), kill_command(), no_oom()]),
         (Session, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Exited(0))]),
+        (Pane, Cause::ClosedByUser, vec![Fact::Fleeting { first: PaneId(4), last: PaneId(6), panes: 3 }]),
         (Child, Cause::OomKill, vec![oom_kill(true), victim(Victim::Child), hog()]),
         (Client, Cause::TerminalClosed, vec![Fact::ClientLost { terminal: "/dev/pts/3".into() }]),
     ]

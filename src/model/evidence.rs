@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::BootId;
+use super::{BootId, PaneId};
 
 /// How many pieces of evidence one death keeps.
 pub const EVIDENCE_MAX: usize = 64;
@@ -149,6 +149,16 @@ pub enum Fact {
     SocketGone {
         /// The server's process id.
         pid: u32,
+    },
+    /// tmux numbers panes and never uses a number twice, and it had given these to panes that were gone again before
+    /// anybody looked.
+    Fleeting {
+        /// The first of the numbers.
+        first: PaneId,
+        /// The last of them.
+        last: PaneId,
+        /// How many panes.
+        panes: usize,
     },
     /// The server had no session left just before, and ends when that is so (`exit-empty`).
     NoSessionLeft,

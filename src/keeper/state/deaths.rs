@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::diagnosis::diagnose;
 use crate::diagnosis::kills::attribute;
-use crate::diagnosis::losses::{gone, newly_dead, whole};
+use crate::diagnosis::losses::{fleeting, gone, last_pane, newly_dead, whole};
 use crate::diagnosis::relevance::{Whereabouts, relevant};
+use crate::diagnosis::{diagnose, explain};
 use crate::model::evidence::{End, EndWitness, Evidence, Fact, KillCommand, Sighting};
 use crate::model::incident::{Cause, Incident, Subject, SubjectKind};
-use crate::model::{Dead, Generation, PaneId, ServerId};
+use crate::model::{Dead, Generation, Pane, PaneId, ServerId};
 use crate::restore::policy;
 use crate::systemd::placement::Placement;
 use crate::tmux::observe::Observation;
@@ -63,6 +63,10 @@ pub(super) struct Deaths {
     inquiring: bool,
     /// The servers whose ends have been noted, the last ones.
     ended: VecDeque<ServerId>,
+    /// The pane of the living server with the greatest number so far.
+    newest: Option<(ServerId, PaneId)>,
+    /// Whether a restore was under way at the last look.
+    restoring: bool,
     /// With the times, on the state's clock, at which they came.
     sightings: VecDeque<(Duration, Sighting)>,
 }
@@ -79,6 +83,11 @@ impl Deaths {
     fn recent(&self, now: Duration) -> Vec<Sighting> {
         let recent = self.sightings.iter().filter(|(came, _)| now <= *came + RECENT);
         recent.map(|(_, sighting)| sighting.clone()).collect()
+    }
+
+    /// Returns whether what is new at this look may be the keeper's own doing.
+    fn made_by_us(&mut self, restoring: bool) -> bool {
+        restoring | std::mem::replace(&mut self.restoring, restoring)
     }
 
     fn add(&mut self, death: Death) {
@@ -102,10 +111,41 @@ impl State {
             let facts = [Fact::Vanished].into_iter().chain(kill.map(Fact::KillCommand)).collect();
             self.note(now, subject, whereabouts, facts, generation);
         }
+        let made_by_us = self.deaths.made_by_us(self.restoring);
+        self.note_fleeting(now, before, after, made_by_us);
         for (subject, pane) in newly_dead(&before.server, &after.server) {
+            let lived = |(_, _, other): (_, _, &Pane)| other.id == pane.id;
+            if made_by_us && !before.server.panes().any(lived) {
+                continue; // It was dead in the snapshot, too.
+            }
             let whereabouts = whereabouts(before, &subject);
             let facts = pane.dead.map(ended).into_iter().collect();
             self.note(now, subject, whereabouts, facts, generation);
+        }
+    }
+
+    /// Notes the panes that came and went since the look before.
+    fn note_fleeting(&mut self, now: Duration, before: &Observation, after: &Observation, made_by_us: bool) {
+        let server = &after.server;
+        let known = self.deaths.newest.take().filter(|(id, _)| *id == server.id).map(|(_, pane)| pane);
+        let known = known.max(last_pane(&before.server));
+        let newest = known.max(last_pane(server));
+        self.deaths.newest = newest.map(|pane| (server.id.clone(), pane));
+        let found = known.and_then(|known| fleeting(known, server)).filter(|_| !made_by_us);
+        if let Some((first, last, panes)) = found {
+            let subject = Subject {
+                kind: SubjectKind::Pane,
+                server: server.id.clone(),
+                place: explain::fleeting(first, last),
+                panes: Vec::new(),
+            };
+            self.note(
+                now,
+                subject,
+                Whereabouts::default(),
+                vec![Fact::Fleeting { first, last, panes }],
+                None,
+            );
         }
     }
 
