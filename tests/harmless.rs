@@ -75,7 +75,10 @@ fn shown(tmux: &PrivateTmux) -> String {
 }
 
 /// A terminal in which a client is attached: a pane of another server.
-struct Screen(PrivateTmux, TempDir);
+struct Screen {
+    tmux: PrivateTmux,
+    _dir: TempDir,
+}
 
 impl Screen {
     fn attach(to: &PrivateTmux, session: &str, (width, height): (u32, u32)) -> Self {
@@ -88,11 +91,11 @@ impl Screen {
         );
         let (width, height) = (width.to_string(), height.to_string());
         outer.start(&["-x", &width, "-y", &height, &attach, ";", "set-option", "-g", "status", "off"]);
-        Self(outer, dir)
+        Self { tmux: outer, _dir: dir }
     }
 
     fn press(&self, keys: &[&str]) {
-        self.0.run(&[&["send-keys"], keys].concat());
+        self.tmux.run(&[&["send-keys"], keys].concat());
     }
 }
 

@@ -26,10 +26,22 @@ const REST: Duration = Duration::from_millis(10);
 /// How often a server wakes up for that.
 const LET_GO: u64 = 1;
 
-/// A server that had nothing to do behind a look at it.
+/// How many looks in a row may each see panes come or go before that counts as a storm.
+const STORM: u32 = 4;
+
+/// How long a server is left alone in a storm. It is looked at as soon as that is over. What it says costs it more the
+/// more there is, and in a storm much of that is over when it is read.
+const STORM_MAX: Duration = Duration::from_secs(8);
+
+/// A server as it was seen last. Whoever looks often asks here whether to ask it.
 #[derive(Debug, Clone)]
 pub(super) struct Asleep {
     seen: Arc<Observation>,
+    /// How many looks in a row, up to this one, have seen panes come or go.
+    changes: u32,
+    /// How much the server had run at the last glance, and whether it had not run since the one before.
+    glance: Run,
+    settled: bool,
     /// When it was asked, and for how long the answer is believed.
     asked: Instant,
     believed: Duration,
@@ -42,13 +54,13 @@ pub(super) struct Asleep {
 }
 
 impl Asleep {
-    /// Notes how much a server has run, once it has let our client go. `before` is what was noted the last time, if it
-    /// had been asleep until it was asked.
+    /// Notes how much a server has run, once it has let our client go. `before` is what was noted the last time, and
+    /// whether it had not run since until it was asked.
     pub(super) async fn watch(
         proc: &Proc,
         tmux: &Tmux,
         seen: Arc<Observation>,
-        before: Option<Self>,
+        before: Option<(Self, bool)>,
     ) -> Option<Self> {
         let pid = seen.server.id.pid;
         let first = proc.run(pid)?;
@@ -56,10 +68,24 @@ impl Asleep {
         let then = proc.run(pid)?;
         // More than letting go is something that somebody did behind our question: the next look is to see it.
         let run = if then.times > first.times + LET_GO { first } else { then };
-        let believed = before.filter(|before| before.seen.server == seen.server);
-        let believed = believed.map_or(BELIEVED_MIN, |before| (2 * before.believed).min(BELIEVED_MAX));
         let now = Instant::now();
-        Some(Self { seen, asked: now, believed, renewed: now, run, socket: inode(tmux.socket()) })
+        Some(Self {
+            believed: match &before {
+                Some((before, true)) => (2 * before.believed).min(BELIEVED_MAX),
+                _ => BELIEVED_MIN,
+            },
+            changes: match &before {
+                Some((before, _)) if !same_panes(&before.seen, &seen) => before.changes + 1,
+                _ => 0,
+            },
+            seen,
+            glance: then,
+            settled: false,
+            asked: now,
+            renewed: now,
+            run,
+            socket: inode(tmux.socket()),
+        })
     }
 
     /// Returns the server as it was seen last.
@@ -67,15 +93,27 @@ impl Asleep {
         self.seen.clone()
     }
 
-    /// Returns whether it has not run since, and can be reached as it could then.
-    pub(super) fn is_so(&self, proc: &Proc, tmux: &Tmux) -> bool {
-        let id = &self.seen.server.id;
-        proc.runs(id) && proc.run(id.pid) == Some(self.run) && inode(tmux.socket()) == self.socket
+    /// Returns whether it lives and can be reached as it could then.
+    pub(super) fn is_there(&self, proc: &Proc, tmux: &Tmux) -> bool {
+        proc.runs(&self.seen.server.id) && inode(tmux.socket()) == self.socket
     }
 
-    /// Returns whether it has run since it was asked, and was not asked for some time.
-    pub(super) fn has_stirred(&self, proc: &Proc, alone: Duration) -> bool {
-        self.asked.elapsed() >= alone && proc.run(self.seen.server.id.pid) != Some(self.run)
+    /// Returns whether it has not run since.
+    pub(super) fn is_so(&self, proc: &Proc) -> bool {
+        proc.run(self.seen.server.id.pid) == Some(self.run)
+    }
+
+    /// Returns whether it is time to look again: it has run since it was asked, and was not asked for some time.
+    pub(super) fn glance(&mut self, proc: &Proc, alone: Duration) -> bool {
+        let Some(run) = proc.run(self.seen.server.id.pid) else { return true };
+        self.settled = run == self.glance;
+        self.glance = run;
+        run != self.run && self.asked.elapsed() >= alone && !self.is_storm()
+    }
+
+    /// Returns whether so much happens that it is better looked at when that is over.
+    pub(super) fn is_storm(&self) -> bool {
+        self.changes >= STORM && !self.settled && self.asked.elapsed() < STORM_MAX
     }
 
     /// Returns whether it need not be asked again for now.
@@ -96,6 +134,12 @@ impl Asleep {
             self.seen = Arc::new(seen);
         }
     }
+}
+
+/// Returns whether two looks show the same panes.
+fn same_panes(before: &Observation, after: &Observation) -> bool {
+    before.vitals.len() == after.vitals.len()
+        && before.vitals.keys().all(|pane| after.vitals.contains_key(pane))
 }
 
 fn inode(path: &Path) -> Option<u64> {

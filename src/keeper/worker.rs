@@ -126,9 +126,16 @@ impl Worker {
     /// Looks at the server; `closely` also at what was read a moment ago. A server that has not run since it was looked
     /// at last is as it was.
     pub(super) async fn look(&self, closely: bool) -> Look {
-        let before = self.seen().asleep.take().filter(|before| before.is_so(&self.proc, &self.tmux));
-        if let Some(mut before) = before.clone().filter(|before| !closely && before.is_believed()) {
-            if before.is_due() {
+        let before = self.seen().asleep.take().filter(|before| before.is_there(&self.proc, &self.tmux));
+        let before = before.map(|before| {
+            let still = before.is_so(&self.proc);
+            (before, still)
+        });
+        if let Some((mut before, still)) = before.clone()
+            && !closely
+            && (still && before.is_believed() || before.is_storm())
+        {
+            if still && before.is_due() {
                 let known = self.known.lock().await;
                 let seen = observe_processes(&self.tmux, &self.proc, &|id| self.find_start(id), &known);
                 before.renew(seen.map(|mut seen| {
@@ -148,7 +155,7 @@ impl Worker {
 
     /// Returns whether a server that was left alone for some time has run since it was looked at.
     pub(super) fn has_stirred(&self, alone: Duration) -> bool {
-        self.seen().asleep.as_ref().is_some_and(|asleep| asleep.has_stirred(&self.proc, alone))
+        self.seen().asleep.as_mut().is_some_and(|asleep| asleep.glance(&self.proc, alone))
     }
 
     pub(super) fn proc(&self) -> &Proc {
