@@ -10,15 +10,19 @@ use crate::proc::{Proc, Run};
 use crate::tmux::Tmux;
 use crate::tmux::observe::Observation;
 
-/// How old what was seen of the panes' processes becomes: what they do without printing is seen this late.
-const PROCESSES_MAX: Duration = Duration::from_secs(15);
-
 /// How long a server that does not run is believed to be as it was, at first. Each time that proves true it is believed
-/// twice as long, up to [`BELIEVED_MAX`].
+/// longer, up to [`BELIEVED_MAX`].
 const BELIEVED_MIN: Duration = Duration::from_secs(15);
 
 /// How long it is believed at most.
 const BELIEVED_MAX: Duration = Duration::from_secs(240);
+
+/// How many times longer than before.
+const LONGER: u32 = 4;
+
+/// How old what was seen of its panes' processes becomes at most; at first it is believed as long as the server. What
+/// they do without printing, and without anybody typing, is seen this late.
+const PROCESSES_MAX: Duration = Duration::from_secs(60);
 
 /// How long a server may take to let go a client that has left: 6 ms in nine of ten times on a busy machine.
 const REST: Duration = Duration::from_millis(10);
@@ -71,7 +75,7 @@ impl Asleep {
         let now = Instant::now();
         Some(Self {
             believed: match &before {
-                Some((before, true)) => (2 * before.believed).min(BELIEVED_MAX),
+                Some((before, true)) => (LONGER * before.believed).min(BELIEVED_MAX),
                 _ => BELIEVED_MIN,
             },
             changes: match &before {
@@ -123,7 +127,7 @@ impl Asleep {
 
     /// Returns whether its panes' processes are to be looked at.
     pub(super) fn is_due(&self) -> bool {
-        self.renewed.elapsed() >= PROCESSES_MAX
+        self.renewed.elapsed() >= PROCESSES_MAX.min(self.believed)
     }
 
     /// Notes what was seen of its panes' processes.

@@ -128,6 +128,8 @@ pub struct State {
     shrunk_since: Option<Duration>,
     /// When a save last covered what only prints.
     output_saved_at: Option<Duration>,
+    /// A look of which nothing was to be saved, with the generation that was the newest then, and when.
+    at_rest: Option<(Arc<Observation>, Option<Generation>, Duration)>,
     /// Since when looks find no server although none was seen to end.
     vanished_since: Option<Duration>,
     foundings: VecDeque<Duration>,
@@ -175,6 +177,7 @@ impl State {
             unsaved: Vec::new(),
             shrunk_since: None,
             output_saved_at: None,
+            at_rest: None,
             vanished_since: None,
             foundings: VecDeque::new(),
             signalled_at: None,
