@@ -115,7 +115,9 @@ impl Twins {
         let dir = short_dir();
         let plain = PrivateTmux::at(dir.path().join("s"));
         for tmux in [&keeper.tmux, &plain] {
-            tmux.start(&["-s", "a", "-x", "90", "-y", "25", "cat"]);
+            // Which name a window gets by itself depends on when tmux looks.
+            tmux.start(&["-s", "a", "-n", "one", "-x", "90", "-y", "25", "cat"]);
+            tmux.run(&["set-option", "-g", "automatic-rename", "off"]);
             tmux.run(&["set-option", "-g", "status-interval", "0"]);
         }
         keeper.start_watching();
