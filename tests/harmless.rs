@@ -221,7 +221,9 @@ fn a_watched_server_shows_what_an_unwatched_one_shows() {
     twins.run(&["wait-for", "-S", "go"]);
     for tmux in twins.both() {
         // What was printed unseen is marked, and stays marked.
-        until("the alert", || tmux.run(&["display-message", "-p", "-t", "a:1", "#{window_flags}"]) == "#!");
+        until("the alert", || {
+            tmux.run(&["display-message", "-p", "-t", "a:1", "#{window_raw_flags}"]) == "#!"
+        });
     }
     twins.same("an alert");
     twins.run(&["split-window", "-h", "-t", "a:0", "cat"]);
@@ -246,10 +248,12 @@ fn windows_have_the_sizes_that_their_clients_give_them() {
     twins.run(&["new-session", "-d", "-s", "b", "cat"]);
     twins.attach("a", (100, 30));
     twins.attach("a", (70, 40));
-    for policy in ["largest", "smallest", "manual", "latest"] {
+    for policy in ["largest", "smallest", "latest"] {
         twins.run(&["set-option", "-g", "window-size", policy]);
         twins.run(&["new-window", "-t", "a", "-n", policy, "cat"]);
     }
+    // Not globally: 3.3a crashes when it makes a window then.
+    twins.run(&["set-option", "-w", "-t", "a:0", "window-size", "manual"]);
     twins.press(0, &["x"]);
     twins.press(1, &["x"]);
     twins.run(&["resize-window", "-t", "a:0", "-x", "55", "-y", "15"]);
