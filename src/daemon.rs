@@ -25,7 +25,7 @@ use crate::place::{PlaceError, Places};
 use crate::proc::Proc;
 use crate::socket::{self, SocketArguments};
 use crate::store::{StoreError, Writer, writer_of};
-use crate::tmux::{TmuxError, found};
+use crate::tmux::{TmuxError, found, waiter};
 use crate::{logging, pane};
 
 /// The exit status of a keeper that a restart cannot help; the unit names it in
@@ -82,6 +82,17 @@ enum Helper {
     Found {
         /// The file mode mask it shall have
         umask: String,
+        /// The tmux program
+        tmux: OsString,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Become a tmux client that ends with the keeper
+    #[command(hide = true)]
+    AwaitEnd {
+        /// The keeper's process id
+        parent: u32,
         /// The tmux program
         tmux: OsString,
         /// Its arguments
@@ -165,6 +176,9 @@ impl Helper {
             }
             Helper::Found { umask, tmux, arguments } => {
                 found::become_server(&umask, tmux, arguments).map(Some).map_err(Into::into)
+            }
+            Helper::AwaitEnd { parent, tmux, arguments } => {
+                waiter::become_client(parent, &tmux, &arguments).map(Some).map_err(Into::into)
             }
             Helper::Environment => {
                 environment::report(&mut std::io::stdout().lock()).map(|()| None).map_err(Into::into)

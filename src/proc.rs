@@ -69,6 +69,15 @@ impl Stat {
     }
 }
 
+/// How much a thread has run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// For how long, in nanoseconds.
+    pub nanos: u64,
+    /// How often it was given a processor: once when it wakes up, and again whenever another one takes its place.
+    pub times: u64,
+}
+
 impl Default for Proc {
     fn default() -> Self {
         Self::below("/proc")
@@ -126,12 +135,14 @@ impl Proc {
         fs::metadata(self.root.join(pid.to_string())).is_ok_and(|meta| (meta.uid(), meta.gid()) == ours)
     }
 
-    /// Returns for how long the main thread of a process has run on a processor, or `None` when the kernel does not
+    /// Returns how much the main thread of a process has run on a processor, or `None` when the kernel does not
     /// tell: without `CONFIG_SCHED_INFO` there is no such file, or only zeros in it (Documentation/scheduler/
     /// sched-stats.rst, "/proc/<pid>/schedstat"). Where it has not changed the process has done nothing.
-    pub fn run_time_nanos(&self, pid: u32) -> Option<u64> {
+    pub fn run(&self, pid: u32) -> Option<Run> {
         let text = fs::read_to_string(self.path(pid, "schedstat")).ok()?;
-        text.split_ascii_whitespace().next()?.parse().ok().filter(|nanos| *nanos > 0)
+        let mut numbers = text.split_ascii_whitespace().map_while(|word| word.parse().ok());
+        let (nanos, _, times) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        Some(Run { nanos, times }).filter(|run| run.nanos > 0)
     }
 
     /// Returns whether a server still runs.
@@ -404,7 +415,8 @@ mod tests {
     #[test]
     fn a_process_that_runs_is_seen_to_run() {
         let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
-        let looks = || std::iter::repeat_with(|| Proc::default().run_time_nanos(child.id())).take(10_000_000);
+        let nanos = || Proc::default().run(child.id()).map(|run| run.nanos);
+        let looks = || std::iter::repeat_with(nanos).take(10_000_000);
         let grown = looks().find_map(|first| first).map(|first| looks().any(|now| now > Some(first)));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -412,17 +424,19 @@ mod tests {
             let _ = writeln!(io::stderr(), "SKIPPED: this kernel does not tell how long a process has run");
         }
         assert_ne!(grown, Some(false));
-        assert_eq!(Proc::default().run_time_nanos(child.id()), None);
+        assert_eq!(Proc::default().run(child.id()), None);
     }
 
     #[test]
-    fn a_run_time_is_the_first_of_three_numbers() {
+    fn how_much_a_process_has_run_is_the_first_and_the_last_of_three_numbers() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("7")).unwrap();
-        for (text, nanos) in [("801826 78167 1\n", Some(801_826)), ("0 0 0\n", None), ("", None), ("x", None)]
+        let run = Some(Run { nanos: 801_826, times: 7 });
+        for (text, run) in
+            [("801826 78167 7\n", run), ("0 0 0\n", None), ("", None), ("x", None), ("1 2", None)]
         {
             fs::write(dir.path().join("7/schedstat"), text).unwrap();
-            assert_eq!(Proc::below(dir.path()).run_time_nanos(7), nanos, "{text:?}");
+            assert_eq!(Proc::below(dir.path()).run(7), run, "{text:?}");
         }
     }
 

@@ -16,6 +16,7 @@
 //! The state machine has no clock and does no I/O, so that a test can run it through anything.
 
 mod action;
+mod asleep;
 mod buffers;
 mod changes;
 mod chronicle;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinError;
@@ -81,6 +81,11 @@ impl Performer {
         info!("asked to end");
         notify(&[sd_notify::NotifyState::Stopping]);
         Event::Terminate
+    }
+
+    /// Returns whether a server that was left alone for some time has run since it was looked at.
+    pub(super) fn has_stirred(&self, alone: Duration) -> bool {
+        self.worker.has_stirred(alone)
     }
 
     pub(super) async fn perform(&mut self, action: Action) {

@@ -37,6 +37,10 @@ const EVENTS_MAX: usize = 256;
 /// How many requests of others may wait; further callers wait in line.
 const REQUESTS_MAX: usize = 32;
 
+/// How often, between two looks, a server is glanced at: whether it has run. If so it is looked at at once, unless that
+/// was done a moment ago. So what changes after a rest is seen that much sooner.
+const GLANCES: u32 = 4;
+
 /// Everything a keeper needs to start.
 #[derive(Debug)]
 pub struct Startup {
@@ -111,6 +115,9 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
     let mut state = initial_state(&startup)?.remembering(habitat::load(&startup.places.state));
     let mut ticks = tokio::time::interval(startup.settings.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let alone = startup.settings.interval * 3 / 4;
+    let mut glances = tokio::time::interval(startup.settings.interval / GLANCES);
+    glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watchdog = Watchdog::start();
     let (started, mut sleep) = (Instant::now(), SleepClock::start());
     let memory = watchers.memory();
@@ -123,6 +130,13 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
             Some(sighting) = sightings.recv() => Event::Sighted(sighting),
             Some(what) = happenings.recv() => Event::Happened(what),
             _ = ticks.tick() => Event::Tick,
+            _ = glances.tick() => {
+                if !performer.has_stirred(alone) {
+                    continue;
+                }
+                ticks.reset();
+                Event::Tick
+            }
             Some(request) = asked.recv() => performer.asked(request),
             Some(begins) = shutdown.recv() => performer.shutdown_event(begins),
             _ = terminate.recv() => performer.terminating(),

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -35,10 +34,11 @@ use crate::tmux::command::Command;
 use crate::tmux::details::Known;
 use crate::tmux::found::{DEFAULT_UMASK, Founding};
 use crate::tmux::messages::{Mark, kills_since};
-use crate::tmux::observe::{Client, Observation, ObserveError, observe_again};
+use crate::tmux::observe::{Client, Observation, ObserveError, observe_again, observe_processes};
 use crate::tmux::{Tmux, TmuxError};
 
 use super::action::SaveJob;
+use super::asleep::Asleep;
 use super::buffers::Buffers;
 use super::chronicle::Chronicle;
 use super::event::{Ending, Look, Saved, Text};
@@ -48,14 +48,6 @@ use super::run::Startup;
 
 /// How long a server may take to be gone after it has said goodbye.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
-
-/// How long a server that does not run is believed to be as it was. What its panes do without printing is seen this
-/// late.
-const ASLEEP_MAX: Duration = Duration::from_secs(15);
-
-/// How long a server may take to let go a client that has left: 6 ms in nine of ten times on a busy machine. Whatever
-/// else it does within this time is seen only when it runs again, or after [`ASLEEP_MAX`].
-const REST: Duration = Duration::from_millis(10);
 
 /// How the tmux channel is called on which a keeper waits for a server's end; its process id follows.
 const CHANNEL_PREFIX: &str = "agent-keeper-";
@@ -102,16 +94,6 @@ struct Seen {
     asleep: Option<Asleep>,
 }
 
-/// A server that had nothing to do behind a look at it.
-struct Asleep {
-    seen: Arc<Observation>,
-    since: Instant,
-    /// How long the server had run by then, in nanoseconds.
-    run_time: u64,
-    /// The socket by which it could be reached: it can be lost, or another server's.
-    socket: Option<u64>,
-}
-
 /// Returns whether tmux says that it cannot talk to the server (tmux, client.c: `protocol version mismatch`).
 fn is_mismatch(message: &str) -> bool {
     message.contains("protocol version mismatch")
@@ -119,10 +101,6 @@ fn is_mismatch(message: &str) -> bool {
 
 fn uid() -> u32 {
     Uid::effective().as_raw()
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    std::fs::metadata(path).ok().map(|meta| meta.ino())
 }
 
 impl Worker {
@@ -165,15 +143,37 @@ impl Worker {
     /// Looks at the server; `closely` also at what was read a moment ago. A server that has not run since it was looked
     /// at last is as it was.
     pub(super) async fn look(&self, closely: bool) -> Look {
-        if !closely && let Some(seen) = self.sleeper() {
-            return Look::Server(seen);
+        let before = self.seen().asleep.take().filter(|before| before.is_there(&self.proc, &self.tmux));
+        let before = before.map(|before| {
+            let still = before.is_so(&self.proc);
+            (before, still)
+        });
+        if let Some((mut before, still)) = before.clone()
+            && !closely
+            && (still && before.is_believed() || before.is_storm())
+        {
+            if still && before.is_due() {
+                let known = self.known.lock().await;
+                let seen = observe_processes(&self.tmux, &self.proc, &|id| self.find_start(id), &known);
+                before.renew(seen.map(|mut seen| {
+                    self.spare_texts(&mut seen);
+                    seen
+                }));
+            }
+            return Look::Server(self.seen().asleep.insert(before).seen());
         }
-        self.seen().asleep = None;
+        let awake = before.as_ref().and_then(|(before, _)| self.proc.run(before.seen().server.id.pid));
         let look = self.look_awake(closely).await;
         if let Look::Server(seen) = &look {
-            self.watch_sleep(seen).await;
+            let asleep = Asleep::watch(&self.proc, &self.tmux, seen.clone(), awake, before).await;
+            self.seen().asleep = asleep;
         }
         look
+    }
+
+    /// Returns whether a server that was left alone for some time has run since it was looked at.
+    pub(super) fn has_stirred(&self, alone: Duration) -> bool {
+        self.seen().asleep.as_mut().is_some_and(|asleep| asleep.glance(&self.proc, alone))
     }
 
     pub(super) fn proc(&self) -> &Proc {
@@ -182,25 +182,6 @@ impl Worker {
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Returns the server as it was seen last, if it has not run since.
-    fn sleeper(&self) -> Option<Arc<Observation>> {
-        let seen = self.seen();
-        let asleep = seen.asleep.as_ref().filter(|asleep| asleep.since.elapsed() < ASLEEP_MAX)?;
-        let id = &asleep.seen.server.id;
-        let still = self.proc.runs(id)
-            && self.proc.run_time_nanos(id.pid) == Some(asleep.run_time)
-            && inode(self.tmux.socket()) == asleep.socket;
-        still.then(|| asleep.seen.clone())
-    }
-
-    /// Notes how long the server has run, once it has let our client go.
-    async fn watch_sleep(&self, seen: &Arc<Observation>) {
-        tokio::time::sleep(REST).await;
-        let run_time = self.proc.run_time_nanos(seen.server.id.pid);
-        let (since, socket) = (Instant::now(), inode(self.tmux.socket()));
-        self.seen().asleep = run_time.map(|run_time| Asleep { seen: seen.clone(), since, run_time, socket });
     }
 
     async fn look_awake(&self, closely: bool) -> Look {
@@ -281,7 +262,7 @@ impl Worker {
         self.release_leftovers().await;
         let place = self.proc.cgroup(id.pid).map(|cgroup| Placement::of(&cgroup));
         loop {
-            let orderly = match self.tmux.wait_for(&own_channel()) {
+            let orderly = match self.tmux.wait_for(&own_channel(), &self.program) {
                 Ok(mut client) => client.wait().await.is_ok_and(|status| status.success()),
                 Err(error) => {
                     debug!(%error, "cannot wait for the server's end");

@@ -6,13 +6,14 @@
 //! arguments.c, the same from 3.2a to 3.8); here that is undone. The commands of a hook it does not quote: it
 //! prints them as they are typed, quotes within them and all, and as such they are kept and set again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::model::{ByteString, GlobalOptions, Options, PaneId, ServerId, SessionId, Variable, WindowId};
 
 use super::command::Command;
 use super::escape::{undo_3_4, unvis};
+use super::query::Answer;
 use super::version::Version;
 use super::{Tmux, TmuxError};
 
@@ -127,8 +128,10 @@ impl Section {
 pub struct Known {
     details: Details,
     /// Of which server, and of which places.
-    of: (ServerId, Vec<Section>),
+    of: (ServerId, HashSet<Section>),
     read_at: Option<Instant>,
+    /// What the server last answered.
+    pub(super) answer: Option<Answer>,
 }
 
 impl Known {
@@ -137,8 +140,8 @@ impl Known {
         self.read_at = None;
     }
 
-    /// Returns the details of these places, which are read unless they are known well enough; `None` when one of
-    /// the places has gone since they were listed.
+    /// Returns the details of these places. Those are read that are not known, or not known well enough; `None` when
+    /// one of the places has gone since they were listed.
     pub(super) async fn get(
         &mut self,
         tmux: &Tmux,
@@ -146,20 +149,31 @@ impl Known {
         version: &str,
         sections: Vec<Section>,
     ) -> Result<Option<&Details>, TmuxError> {
-        let young = self.read_at.is_some_and(|at| at.elapsed() < AGE_MAX);
-        if !young || self.of.0 != *server || self.of.1 != sections {
-            let mut details = Details::default();
-            for batch in commands(&sections, version) {
-                let output = tmux.run_partly(&batch).await?;
-                // What has gone ends the batch, and what stands behind it would seem to have nothing set.
-                if !is_whole(&output) {
-                    return Ok(None);
-                }
-                parse(&output, version, &mut details);
+        let now = Instant::now();
+        // What is not known well enough is not known, and nothing is until all is.
+        let read_at = self.read_at.take().filter(|at| self.of.0 == *server && now < *at + AGE_MAX);
+        let (mut details, known) = match read_at {
+            Some(_) => (std::mem::take(&mut self.details), std::mem::take(&mut self.of.1)),
+            None => Default::default(),
+        };
+        let new = sections.iter().filter(|section| !known.contains(section)).copied();
+        for batch in commands(&new.collect::<Vec<_>>(), version) {
+            let output = tmux.run_partly(&batch).await?;
+            // What has gone ends the batch, and what stands behind it would seem to have nothing set.
+            if !is_whole(&output) {
+                return Ok(None);
             }
-            *self = Self { details, of: (server.clone(), sections), read_at: Some(Instant::now()) };
+            parse(&output, version, &mut details);
         }
+        let sections: HashSet<Section> = sections.into_iter().collect();
+        details.retain(&sections);
+        (self.details, self.of, self.read_at) = (details, (server.clone(), sections), read_at.or(Some(now)));
         Ok(Some(&self.details))
+    }
+
+    /// Returns what was read of a server the last time.
+    pub(super) fn last(&self) -> Option<(&ServerId, &Details, &Answer)> {
+        Some((&self.of.0, &self.details, self.answer.as_ref()?))
     }
 }
 
@@ -219,6 +233,16 @@ pub fn parse(output: &[u8], version: &str, details: &mut Details) {
 }
 
 impl Details {
+    /// Forgets what is set in other places than these.
+    fn retain(&mut self, sections: &HashSet<Section>) {
+        self.sessions.retain(|id, _| sections.contains(&Section::Session(*id)));
+        self.environments.retain(|session, _| {
+            sections.contains(&Section::Environment { session: *session, hidden: false })
+        });
+        self.windows.retain(|id, _| sections.contains(&Section::Window(*id)));
+        self.panes.retain(|id, _| sections.contains(&Section::Pane(*id)));
+    }
+
     fn open(&mut self, section: Section) {
         if let Section::Environment { session, .. } = section {
             self.environments.entry(session).or_default();

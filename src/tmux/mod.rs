@@ -20,5 +20,6 @@ pub(crate) mod shell;
 pub mod text;
 pub mod variables;
 pub mod version;
+pub mod waiter;
 
 pub use server::{Tmux, TmuxError};

@@ -144,9 +144,25 @@ async fn observe_once(
         return Ok(None);
     };
     let programs = Programs { proc, find_start, server_argv };
-    let version = answer.version.clone();
-    let builder = Builder { pid, programs, socket: tmux.socket(), details, version: &version };
-    Ok(Some(builder.observation(id, answer)))
+    let builder = Builder { pid, programs, socket: tmux.socket(), details, version: &answer.version };
+    let observation = builder.observation(id, &answer);
+    known.answer = Some(answer);
+    Ok(Some(observation))
+}
+
+/// Looks at the processes of a server that has not run since it was observed, so that it would answer the same again.
+/// It is not asked. `None` for a server that was not observed.
+pub fn observe_processes(
+    tmux: &Tmux,
+    proc: &Proc,
+    find_start: FindStart<'_>,
+    known: &Known,
+) -> Option<Observation> {
+    let (id, details, answer) = known.last()?;
+    let server_argv = proc.argv(id.pid).ok()?;
+    let programs = Programs { proc, find_start, server_argv };
+    let builder = Builder { pid: id.pid, programs, socket: tmux.socket(), details, version: &answer.version };
+    Some(builder.observation(id.clone(), answer))
 }
 
 /// Returns the places that may have options of their own; a linked window counts once.
@@ -174,7 +190,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn observation(&self, id: ServerId, answer: Answer) -> Observation {
+    fn observation(&self, id: ServerId, answer: &Answer) -> Observation {
         let mut panes: HashMap<PaneId, (Pane, Vitals)> = HashMap::new();
         let attached = answer.sessions.iter().map(|row| (row.id, row.attached)).collect();
         let mut sessions: Vec<Session> = answer.sessions.iter().map(|row| self.empty_session(row)).collect();
@@ -189,12 +205,15 @@ impl Builder<'_> {
         }
         sessions.retain(|session| !session.windows.is_empty());
         dissolve_groups_of_one(&mut sessions);
-        let client = |row: ClientRow| Client { session: row.session, pid: row.pid, terminal: row.terminal };
-        let people = answer.clients.into_iter().filter(|row| !row.control_mode);
+        let client = |row: &ClientRow| {
+            let terminal = row.terminal.clone();
+            Client { session: row.session, pid: row.pid, terminal }
+        };
+        let people = answer.clients.iter().filter(|row| !row.control_mode);
         let clients = people.map(client).collect();
         let server = Server {
             id,
-            version: answer.version,
+            version: answer.version.clone(),
             socket: self.socket.into(),
             sessions,
             globals: self.details.globals.clone(),

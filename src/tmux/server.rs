@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::command::{Command, join};
 use super::version::{OLDEST, Version};
+use super::waiter::WAITER_COMMAND;
 
 /// How long a server may take to answer. A server that expands 50,000 coloured lines is busy for 0.2 s
 /// (measured); one that takes this long is stopped or hangs.
@@ -182,9 +183,13 @@ impl Tmux {
     /// Starts a client that ends when the server does, without being seen in any session: it waits on
     /// a channel. Its exit status tells how the server ended: success for an orderly end (and for a
     /// signal on the channel), failure for a crash or a kill (measured on 3.2a to 3.8).
-    pub fn wait_for(&self, channel: &str) -> Result<Child, TmuxError> {
-        let wait = Command::new("wait-for").arg(channel);
-        self.process(&self.arguments(&[wait]), None)
+    ///
+    /// `program` is `agent-keeper`, which sees to it that the client ends with us.
+    pub fn wait_for(&self, channel: &str, program: &Path) -> Result<Child, TmuxError> {
+        let wait = self.arguments(&[Command::new("wait-for").arg(channel)]);
+        let us = std::process::id().to_string();
+        let helper = [WAITER_COMMAND.into(), us.into(), self.program.clone().into()];
+        self.run_by(program, &[&helper[..], &wait].concat())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -192,7 +197,15 @@ impl Tmux {
     }
 
     fn process(&self, arguments: &[OsString], directory: Option<&Path>) -> tokio::process::Command {
-        let mut process = tokio::process::Command::new(&self.program);
+        let mut process = self.run_by(&self.program, arguments);
+        if let Some(directory) = directory {
+            process.current_dir(directory);
+        }
+        process
+    }
+
+    fn run_by(&self, program: &Path, arguments: &[OsString]) -> tokio::process::Command {
+        let mut process = tokio::process::Command::new(program);
         process
             .args(arguments)
             .env_clear()
@@ -201,9 +214,6 @@ impl Tmux {
             .env_remove("TMUX_PANE")
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        if let Some(directory) = directory {
-            process.current_dir(directory);
-        }
         process
     }
 

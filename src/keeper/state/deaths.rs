@@ -26,8 +26,8 @@ use super::children::Kills;
 /// together is seen to.
 const INQUIRE_AFTER: Duration = Duration::from_secs(2);
 
-/// How many deaths wait at most. Somebody who closes more within two seconds hears of the others only how many there
-/// were.
+/// How many deaths of their own wait at most. Of somebody who closes more within two seconds the others are one death
+/// of many panes.
 const WAITING_MAX: usize = 2000;
 
 /// How long what was seen may explain an end that is told now.
@@ -60,8 +60,8 @@ pub struct Death {
 #[derive(Debug, Default)]
 pub(super) struct Deaths {
     waiting: Vec<Death>,
-    /// Deaths of which it is only known that there were some.
-    overlooked: usize,
+    /// All that died while too many were waiting, as one.
+    others: Option<Death>,
     inquiring: bool,
     /// The servers whose ends have been noted, the last ones.
     ended: VecDeque<ServerId>,
@@ -74,6 +74,26 @@ pub(super) struct Deaths {
     kills: Kills,
     /// With the times, on the state's clock, at which they came.
     sightings: VecDeque<(Duration, Sighting)>,
+}
+
+impl Death {
+    /// Returns this as the first of many that are told as one.
+    fn one_of_many(mut self) -> Self {
+        self.subject.kind = SubjectKind::Pane;
+        self.subject.panes.iter_mut().for_each(|pane| pane.program.clear());
+        let ids = || self.subject.panes.iter().map(|pane| pane.id);
+        if let (Some(first), Some(last)) = (ids().min(), ids().max()) {
+            self.subject.place = explain::fleeting(first, last);
+        }
+        self
+    }
+
+    /// Adds another one; what was not seen of both was not seen.
+    fn with(mut self, other: Death) -> Self {
+        self.facts.retain(|fact| other.facts.contains(fact));
+        self.subject.panes.extend(other.subject.panes);
+        self.one_of_many()
+    }
 }
 
 impl Deaths {
@@ -102,10 +122,13 @@ impl Deaths {
     }
 
     fn add(&mut self, death: Death) {
-        if self.waiting.len() < WAITING_MAX {
+        if self.waiting.len() < WAITING_MAX || death.subject.kind == SubjectKind::Server {
             self.waiting.push(death);
-        } else {
-            self.overlooked += 1;
+            return;
+        }
+        match self.others.take().filter(|others| others.subject.server == death.subject.server) {
+            Some(others) => self.others = Some(others.with(death)),
+            None => self.others = Some(death.one_of_many()),
         }
     }
 }
@@ -222,6 +245,7 @@ impl State {
         // What went with it needs no explanation of its own.
         let server = &live.server.id;
         self.deaths.waiting.retain(|death| death.subject.server != *server);
+        self.deaths.others.take_if(|death| death.subject.server == *server);
         self.note(now, subject, whereabouts, facts, generation);
     }
 
@@ -287,9 +311,11 @@ impl State {
         }
         self.note_children(now);
         let due = |death: &Death| now >= death.noticed + INQUIRE_AFTER;
-        let (due, waiting) = std::mem::take(&mut self.deaths.waiting).into_iter().partition(due);
+        let (due_now, waiting) = std::mem::take(&mut self.deaths.waiting).into_iter().partition(due);
         self.deaths.waiting = waiting;
-        let due: Vec<Death> = due;
+        let mut due_now: Vec<Death> = due_now;
+        due_now.extend(self.deaths.others.take_if(|others| due(others)));
+        let due = due_now;
         if due.is_empty() {
             return Vec::new();
         }

@@ -137,6 +137,8 @@ pub struct State {
     shrunk_since: Option<Duration>,
     /// When a save last covered what only prints.
     output_saved_at: Option<Duration>,
+    /// A look of which nothing was to be saved, with the generation that was the newest then, and when.
+    at_rest: Option<(Arc<Observation>, Option<Generation>, Duration)>,
     /// Since when looks find no server although none was seen to end.
     vanished_since: Option<Duration>,
     foundings: VecDeque<Duration>,
@@ -188,6 +190,7 @@ impl State {
             unsaved: Vec::new(),
             shrunk_since: None,
             output_saved_at: None,
+            at_rest: None,
             vanished_since: None,
             foundings: VecDeque::new(),
             signalled_at: None,
@@ -323,6 +326,7 @@ impl State {
         self.vanished_since = None;
         let mut actions = Vec::new();
         match self.live.clone().filter(|live| live.server.id == id) {
+            // Nothing has happened since.
             Some(before) if Arc::ptr_eq(&before, &observation) => {}
             Some(before) => {
                 self.note_losses(now, &before, &observation);

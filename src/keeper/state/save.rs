@@ -11,6 +11,9 @@ use super::super::changes::{details, lacks, structure};
 use super::super::event::{Answer, Saved};
 use super::{Doubt, Phase, SETTLE, State};
 
+/// How long it holds that nothing is to be saved of a server that is as it was. Some of it becomes due with time.
+const AT_REST_MAX: Duration = Duration::from_secs(10);
+
 impl State {
     /// What was saved last, if it shows this life of the server.
     pub(super) fn base(&self) -> Option<&(Generation, Arc<Snapshot>)> {
@@ -27,6 +30,9 @@ impl State {
         }
         if self.wanted.is_some() && !self.closely {
             return self.look();
+        }
+        if self.is_at_rest(now, &live) {
+            return Vec::new();
         }
         let saved = self.base().map(|(_, head)| head.clone());
         let asked = self.wanted.is_some_and(|(reason, _)| reason == Reason::Asked);
@@ -46,8 +52,26 @@ impl State {
         }
         match self.reason_to_save(now, saved.as_deref(), &live) {
             Some(reason) => self.save(now, reason, &live),
-            None => Vec::new(),
+            None => {
+                let generation = self.base().map(|(generation, _)| *generation);
+                self.at_rest = Some((live, generation, now)).filter(|_| self.has_rested(now));
+                Vec::new()
+            }
         }
+    }
+
+    /// Returns whether this very look was weighed a moment ago and nothing was to be saved. To find that out again and
+    /// again would be most of what a server that does nothing costs.
+    fn is_at_rest(&self, now: Duration, live: &Arc<Observation>) -> bool {
+        let free = self.wanted.is_none() && self.guard.is_none() && self.unsaved.is_empty();
+        let generation = self.base().map(|(generation, _)| *generation);
+        free && self.at_rest.as_ref().is_some_and(|(seen, base, at)| {
+            Arc::ptr_eq(seen, live) && *base == generation && now < *at + AT_REST_MAX
+        })
+    }
+
+    fn has_rested(&self, now: Duration) -> bool {
+        self.output_saved_at.is_none_or(|at| now >= at + self.policy.output_interval)
     }
 
     /// Returns whether something is gone that the head has, or that was restored and is in no save yet.
@@ -82,7 +106,7 @@ impl State {
         if structure(&saved.server) != structure(&live.server) || self.keeps_too_much(saved, live) {
             return Some(Reason::Changed);
         }
-        let rested = self.output_saved_at.is_none_or(|at| now >= at + self.policy.output_interval);
+        let rested = self.has_rested(now);
         let details = || details(&saved.server) != details(&live.server);
         if rested && details() {
             return Some(Reason::Changed);

@@ -213,3 +213,24 @@ fn a_kill_that_ends_no_pane_is_told_as_that_of_a_child() {
     assert_eq!(told(own, true), ["Session b of 1: oom-kill, likely"], "once");
     assert_eq!(told("/user@0.service", false), NOTHING, "that may be anybody's");
 }
+
+#[test]
+fn more_than_can_wait_are_told_as_one() {
+    let names: Vec<String> = (0..2500).map(|n| format!("s{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut listener = Listener::new(None);
+    let looks = [watching(&names), vec![(1, sees(1, &names[..1]), ""), (4, Event::Tick, "")]].concat();
+    let mut recorded = Vec::new();
+    for (secs, event, _) in looks {
+        for action in listener.state.step(Duration::from_secs(secs), event) {
+            match action {
+                Action::Inquire(deaths) => recorded.extend(deaths),
+                Action::AskGoingDown => listener.tell(secs, Event::GoingDown(false)),
+                _ => {}
+            }
+        }
+    }
+    let panes = |death: &Death| death.subject.panes.len();
+    assert_eq!((recorded.len(), recorded.iter().map(panes).sum::<usize>()), (2001, 2499));
+    assert_eq!(recorded.last().map(panes), Some(499));
+}

@@ -1,0 +1,164 @@
+//! Servers that have nothing to do. One that has not run since it was looked at would answer the same again, so it is
+//! not asked: asking would wake it up, and a client costs more than all else that a keeper does.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::proc::{Proc, Run};
+use crate::tmux::Tmux;
+use crate::tmux::observe::Observation;
+
+/// How long a server that does not run is believed to be as it was, at first. Each time that proves true it is believed
+/// longer, up to [`BELIEVED_MAX`].
+const BELIEVED_MIN: Duration = Duration::from_secs(15);
+
+/// How long it is believed at most.
+const BELIEVED_MAX: Duration = Duration::from_secs(240);
+
+/// How many times longer than before.
+const LONGER: u32 = 4;
+
+/// How old what was seen of its panes' processes becomes at most; at first it is believed as long as the server. What
+/// they do without printing, and without anybody typing, is seen this late.
+const PROCESSES_MAX: Duration = Duration::from_secs(60);
+
+/// How long a server may take to let go a client that has left: 6 ms in nine of ten times on a busy machine.
+const REST: Duration = Duration::from_millis(10);
+
+/// How often a server wakes up for a look, as long as it is not known better: two or three times on a machine that is
+/// not busy (3.3a, 2 to 130 panes).
+const WAKES: u64 = 3;
+
+/// How much more often it may have woken up, when others had the processor meanwhile. Another client takes more.
+const WAKES_MORE: u64 = 1;
+
+/// How many looks in a row may each see panes come or go before that counts as a storm.
+const STORM: u32 = 4;
+
+/// How long a server is left alone in a storm. It is looked at as soon as that is over. What it says costs it more the
+/// more there is, and in a storm much of that is over when it is read.
+const STORM_MAX: Duration = Duration::from_secs(8);
+
+/// A server as it was seen last. Whoever looks often asks here whether to ask it.
+#[derive(Debug, Clone)]
+pub(super) struct Asleep {
+    seen: Arc<Observation>,
+    /// How many looks in a row, up to this one, have seen panes come or go.
+    changes: u32,
+    /// Whether nobody but us had the server do anything while it was asked. Else the answer may be older than that.
+    alone: bool,
+    /// How often the server usually wakes up for a look.
+    usual: u64,
+    /// How much the server had run at the last glance, and whether it had not run since the one before.
+    glance: Run,
+    settled: bool,
+    /// When it was asked, and for how long the answer is believed.
+    asked: Instant,
+    believed: Duration,
+    /// When its panes' processes were looked at.
+    renewed: Instant,
+    /// How much the server had run by then.
+    run: Run,
+    /// The socket by which it could be reached: it can be lost, or another server's.
+    socket: Option<u64>,
+}
+
+impl Asleep {
+    /// Notes how much a server has run, once it has let our client go. `awake` is how much it had run before it was
+    /// asked; `before` is what was noted the last time, and whether it had not run since.
+    pub(super) async fn watch(
+        proc: &Proc,
+        tmux: &Tmux,
+        seen: Arc<Observation>,
+        awake: Option<Run>,
+        before: Option<(Self, bool)>,
+    ) -> Option<Self> {
+        tokio::time::sleep(REST).await;
+        let run = proc.run(seen.server.id.pid)?;
+        let woken = run.times - awake.map_or(0, |awake| awake.times.min(run.times));
+        let usual = before.as_ref().map_or(WAKES, |(before, _)| before.usual);
+        let alone = woken <= usual + WAKES_MORE;
+        let now = Instant::now();
+        Some(Self {
+            alone,
+            usual: if alone { woken.min(usual) } else { usual + 1 },
+            believed: match &before {
+                Some((before, true)) => (LONGER * before.believed).min(BELIEVED_MAX),
+                Some((before, false)) if !before.alone && before.seen.server == seen.server => {
+                    before.believed
+                }
+                _ => BELIEVED_MIN,
+            },
+            changes: match &before {
+                Some((before, _)) if !same_panes(&before.seen, &seen) => before.changes + 1,
+                _ => 0,
+            },
+            seen,
+            glance: run,
+            settled: false,
+            asked: now,
+            renewed: now,
+            run,
+            socket: inode(tmux.socket()),
+        })
+    }
+
+    /// Returns the server as it was seen last.
+    pub(super) fn seen(&self) -> Arc<Observation> {
+        self.seen.clone()
+    }
+
+    /// Returns whether it lives and can be reached as it could then.
+    pub(super) fn is_there(&self, proc: &Proc, tmux: &Tmux) -> bool {
+        proc.runs(&self.seen.server.id) && inode(tmux.socket()) == self.socket
+    }
+
+    /// Returns whether it has not run since.
+    pub(super) fn is_so(&self, proc: &Proc) -> bool {
+        self.alone && proc.run(self.seen.server.id.pid) == Some(self.run)
+    }
+
+    /// Returns whether it is time to look again: it has run since it was asked, and was not asked for some time.
+    pub(super) fn glance(&mut self, proc: &Proc, alone: Duration) -> bool {
+        let Some(run) = proc.run(self.seen.server.id.pid) else { return true };
+        self.settled = run == self.glance;
+        self.glance = run;
+        (run != self.run || !self.alone) && self.asked.elapsed() >= alone && !self.is_storm()
+    }
+
+    /// Returns whether so much happens that it is better looked at when that is over.
+    pub(super) fn is_storm(&self) -> bool {
+        self.changes >= STORM && !self.settled && self.asked.elapsed() < STORM_MAX
+    }
+
+    /// Returns whether it need not be asked again for now.
+    pub(super) fn is_believed(&self) -> bool {
+        self.asked.elapsed() < self.believed
+    }
+
+    /// Returns whether its panes' processes are to be looked at.
+    pub(super) fn is_due(&self) -> bool {
+        self.renewed.elapsed() >= PROCESSES_MAX.min(self.believed)
+    }
+
+    /// Notes what was seen of its panes' processes.
+    pub(super) fn renew(&mut self, seen: Option<Observation>) {
+        self.renewed = Instant::now();
+        // What is equal stays the same value, and whoever compares need not look into it.
+        if let Some(seen) = seen.filter(|seen| *seen != *self.seen) {
+            self.seen = Arc::new(seen);
+        }
+    }
+}
+
+/// Returns whether two looks show the same panes.
+fn same_panes(before: &Observation, after: &Observation) -> bool {
+    before.vitals.len() == after.vitals.len()
+        && before.vitals.keys().all(|pane| after.vitals.contains_key(pane))
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|meta| meta.ino())
+}
