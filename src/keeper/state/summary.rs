@@ -39,8 +39,14 @@ impl State {
             server: live.map(|live| live.server.id.pid),
             counts: live.map(|live| live.server.counts()).unwrap_or_default(),
             head: self.head.as_ref().map(|(generation, head)| (*generation, head.taken_at)),
-            problem: [&self.problem, &self.save_problem, &self.restore_problem, &self.record_problem]
-                .into_iter()
+            problem: [
+                &self.problem,
+                &self.save_problem,
+                &self.restore_waits,
+                &self.restore_problem,
+                &self.record_problem,
+            ]
+            .into_iter()
                 .flatten()
                 .next()
                 .cloned()

@@ -1,0 +1,82 @@
+//! Parts of a living server that come back: at once, or after a pause.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{Generation, PaneId, ServerId, Snapshot};
+use crate::restore::manner::Manner;
+use crate::restore::plan::{Plan, Respawn, plan_lost};
+
+use super::super::action::Action;
+use super::State;
+
+/// How many wait at most; of more, `why` says how to bring them back.
+const RETURNS_MAX: usize = 256;
+
+/// Panes that come back.
+#[derive(Debug, Clone)]
+pub(super) struct Return {
+    /// When.
+    pub(super) due: Duration,
+    /// Into which server.
+    pub(super) server: ServerId,
+    /// The state that has them.
+    pub(super) from: (Generation, Arc<Snapshot>),
+    /// Which.
+    pub(super) panes: Vec<PaneId>,
+    /// How.
+    pub(super) manner: Manner,
+}
+
+/// What comes back, and when.
+#[derive(Debug, Default)]
+pub(super) struct Returns(Vec<Return>);
+
+impl Returns {
+    /// Returns whether there was room for one more.
+    pub(super) fn add(&mut self, one: Return) -> bool {
+        let room = self.0.len() < RETURNS_MAX;
+        self.0.extend(room.then_some(one));
+        room
+    }
+
+    /// Takes those that are due into a server and come from the same state. Those of other servers are past.
+    fn take_due(&mut self, now: Duration, server: &ServerId) -> Vec<Return> {
+        self.0.retain(|one| one.server == *server);
+        let Some(first) = self.0.iter().find(|one| now >= one.due).map(|one| one.from.0) else {
+            return Vec::new();
+        };
+        let taken = |one: &mut Return| now >= one.due && one.from.0 == first;
+        self.0.extract_if(.., taken).collect()
+    }
+}
+
+impl State {
+    /// Returns what to do about parts of the living server that are to come back now, if there are any.
+    pub(super) fn consider_returns(&mut self, now: Duration) -> Option<Vec<Action>> {
+        let live = self.live.clone()?;
+        if self.saving.is_some() || self.doubt.is_some() {
+            return None;
+        }
+        let due = self.returns.take_due(now, &live.server.id);
+        let (generation, saved) = due.first()?.from.clone();
+        let panes: Vec<PaneId> = due.iter().flat_map(|one| one.panes.iter().copied()).collect();
+        let mut manner = Manner::unasked();
+        due.into_iter().for_each(|one| manner.extend(one.manner));
+        let mut plan = plan_lost(generation, &saved, &live.server, &panes);
+        plan.respawns = respawns(&live.server, &panes);
+        let plan: Plan = plan.in_manner(manner);
+        (!plan.is_empty()).then(|| self.start_restore(plan))
+    }
+}
+
+/// Returns which of some panes are still there, with a program that has ended.
+fn respawns(live: &crate::model::Server, panes: &[PaneId]) -> Vec<Respawn> {
+    let mut found: Vec<Respawn> = Vec::new();
+    for (session, _, pane) in live.panes().filter(|(.., pane)| pane.dead.is_some() && panes.contains(&pane.id)) {
+        if !found.iter().any(|one| one.pane == pane.id) {
+            found.push(Respawn { session: session.name.clone(), pane: pane.id });
+        }
+    }
+    found
+}
