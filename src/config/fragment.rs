@@ -260,7 +260,12 @@ pub const KEYS: [Key; 26] = [
         default: "\"never\"",
         meaning: "The same for shells. A shell's status is that of its last command, so \"on-failure\" means a signal.",
     },
-    Key { table: "restart", name: "programs", default: "\"never\"", meaning: "The same for all other programs." },
+    Key {
+        table: "restart",
+        name: "programs",
+        default: "\"never\"",
+        meaning: "The same for all other programs.",
+    },
     Key {
         table: "restart",
         name: "agent_names",

@@ -20,8 +20,8 @@ use crate::tmux::command::Command;
 use crate::tmux::{Tmux, TmuxError};
 
 use super::approved::Approved;
-use super::name::is_3_7;
 use super::manner::Manner;
+use super::name::is_3_7;
 use super::pacer::Pacer;
 use super::plan::{Plan, Step, Target};
 use floating::Shape;

@@ -17,8 +17,12 @@ pub fn hog(seen: &Observation, evidence: &[Evidence]) -> Option<PaneId> {
     let (pid, comm) = victim?;
     let own = seen.vitals.iter().find(|(_, vitals)| vitals.pid == pid).map(|(pane, _)| *pane);
     own.or_else(|| {
-        let mut called: Vec<PaneId> =
-            seen.server.panes().filter(|(.., pane)| runs(&pane.program, comm)).map(|(.., pane)| pane.id).collect();
+        let mut called: Vec<PaneId> = seen
+            .server
+            .panes()
+            .filter(|(.., pane)| runs(&pane.program, comm))
+            .map(|(.., pane)| pane.id)
+            .collect();
         called.sort_unstable();
         called.dedup();
         match called[..] {

@@ -67,7 +67,9 @@ impl Pace {
         }
         let calm = f32::from(self.max_pressure) * if waits { 0.75 } else { 1.0 };
         let pressure = readings.pressure.filter(|pressure| *pressure > calm)?;
-        Some(format!("programs waited for memory {pressure:.0} % of the last 10 s, and {calm:.0} % are the most"))
+        Some(format!(
+            "programs waited for memory {pressure:.0} % of the last 10 s, and {calm:.0} % are the most"
+        ))
     }
 
     /// Returns in words that a restore waits.

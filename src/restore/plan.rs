@@ -77,8 +77,8 @@ pub struct PaneStep {
 pub struct Respawn {
     /// The name of the session.
     pub session: String,
-    /// The pane, which stayed (`remain-on-exit`).
-    pub pane: PaneId,
+    /// The pane as it was; it stayed (`remain-on-exit`).
+    pub pane: Pane,
 }
 
 /// Where the windows of a step go.

@@ -32,6 +32,24 @@ pub fn deed(cause: Cause, kind: SubjectKind) -> Deed {
     row.map_or(Deed::Nothing, |(_, server, part)| if kind == SubjectKind::Server { *server } else { *part })
 }
 
+/// Returns what is done, in words.
+pub fn in_words(deed: Deed) -> &'static str {
+    match deed {
+        Deed::Nothing => "nothing: what its user closed stays closed",
+        Deed::Restore => "it is brought back, with all that was in it",
+        Deed::RestorePaced => {
+            "it is brought back as the memory allows, what took most of it last; if that runs out again soon, it \
+             comes back as text that waits for Enter"
+        }
+        Deed::Ask => {
+            "nothing starts by itself: where its pane is back, press Enter there; else restore it by hand"
+        }
+        Deed::Signal => "the server was told to make its socket again",
+        Deed::Keep => "it is not brought back by itself; what is known of it is kept",
+        Deed::Restart => "its program is started again, after a pause that grows ([restart] in config.toml)",
+    }
+}
+
 /// Returns whether a server that ended is brought back.
 pub fn brings_back(cause: Cause) -> bool {
     matches!(deed(cause, SubjectKind::Server), Deed::Restore | Deed::RestorePaced)

@@ -47,7 +47,8 @@ mod tests {
     fn what_is_kept_is_as_it_was_as_far_as_it_can_be() {
         let mut server = sample::server(1, &["web", "api"]);
         let panes = vec![sample::pane(10, 0), sample::pane(11, 1), sample::pane(12, 2)];
-        let window = Window { active_pane: 2, last_pane: Some(0), zoomed: true, ..sample::window(1, 0, panes) };
+        let window =
+            Window { active_pane: 2, last_pane: Some(0), zoomed: true, ..sample::window(1, 0, panes) };
         server.sessions[0].windows = vec![window, sample::window(2, 3, vec![sample::pane(13, 0)])];
         server.sessions[0].last_window = Some(3);
         assert_eq!(server_with(&server, |_| true), server);

@@ -11,8 +11,22 @@ use super::limit::StartLimit;
 
 /// The agents that are known by name, for the time that nothing better is configured (`restart.agent_names`).
 pub const AGENTS: [&str; 16] = [
-    "acli", "agy", "amp", "claude", "codebuddy", "codex", "copilot", "cursor-agent", "droid", "gemini", "grok",
-    "hermes", "omp", "opencode", "pi", "qodercli",
+    "acli",
+    "agy",
+    "amp",
+    "claude",
+    "codebuddy",
+    "codex",
+    "copilot",
+    "cursor-agent",
+    "droid",
+    "gemini",
+    "grok",
+    "hermes",
+    "omp",
+    "opencode",
+    "pi",
+    "qodercli",
 ];
 
 /// After which ends.

@@ -154,7 +154,15 @@ impl State {
     pub(super) fn note_unreachable(&mut self, now: Duration, subject: Subject, fact: Fact) {
         let (facts, last_seen_in, last_seen_at, alive) = (vec![fact], None, None, None);
         let whereabouts = Whereabouts::default();
-        self.deaths.add(Death { subject, whereabouts, facts, noticed: now, last_seen_in, last_seen_at, alive });
+        self.deaths.add(Death {
+            subject,
+            whereabouts,
+            facts,
+            noticed: now,
+            last_seen_in,
+            last_seen_at,
+            alive,
+        });
     }
 
     /// Notes that the server that was saved last has gone before anybody looked, now that there is another one.
@@ -192,7 +200,15 @@ impl State {
             self.tombstones.add(&subject);
         }
         let alive = self.latest.clone().filter(|(latest, _)| Some(*latest) == last_seen_in);
-        self.deaths.add(Death { subject, whereabouts, facts, noticed: now, last_seen_in, last_seen_at, alive });
+        self.deaths.add(Death {
+            subject,
+            whereabouts,
+            facts,
+            noticed: now,
+            last_seen_in,
+            last_seen_at,
+            alive,
+        });
     }
 
     /// Has the deaths looked into that have waited long enough.

@@ -42,7 +42,9 @@ impl State {
         let (starts, within_secs) = (limit.burst, limit.interval.as_secs());
         // When none could be started, why not says more.
         self.problem.get_or_insert_with(|| {
-            format!("tmux servers ended {starts} times within {within_secs} s; waiting before the next is started")
+            format!(
+                "tmux servers ended {starts} times within {within_secs} s; waiting before the next is started"
+            )
         });
         if !std::mem::replace(&mut self.limit_told, true)
             && let Some((_, saved)) = &self.latest

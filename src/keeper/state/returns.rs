@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Generation, PaneId, ServerId, Snapshot};
+use crate::model::{Generation, PaneId, Server, ServerId, Snapshot};
 use crate::restore::manner::Manner;
 use crate::restore::plan::{Plan, Respawn, plan_lost};
 
@@ -64,18 +64,21 @@ impl State {
         let mut manner = Manner::unasked();
         due.into_iter().for_each(|one| manner.extend(one.manner));
         let mut plan = plan_lost(generation, &saved, &live.server, &panes);
-        plan.respawns = respawns(&live.server, &panes);
+        plan.respawns = respawns(&live.server, &saved.server, &panes);
         let plan: Plan = plan.in_manner(manner);
         (!plan.is_empty()).then(|| self.start_restore(plan))
     }
 }
 
 /// Returns which of some panes are still there, with a program that has ended.
-fn respawns(live: &crate::model::Server, panes: &[PaneId]) -> Vec<Respawn> {
+fn respawns(live: &Server, saved: &Server, panes: &[PaneId]) -> Vec<Respawn> {
     let mut found: Vec<Respawn> = Vec::new();
-    for (session, _, pane) in live.panes().filter(|(.., pane)| pane.dead.is_some() && panes.contains(&pane.id)) {
-        if !found.iter().any(|one| one.pane == pane.id) {
-            found.push(Respawn { session: session.name.clone(), pane: pane.id });
+    for (session, _, pane) in
+        live.panes().filter(|(.., pane)| pane.dead.is_some() && panes.contains(&pane.id))
+    {
+        let was = saved.panes().find(|(.., was)| was.id == pane.id && was.dead.is_none());
+        if let Some((.., was)) = was.filter(|_| !found.iter().any(|one| one.pane.id == pane.id)) {
+            found.push(Respawn { session: session.name.clone(), pane: was.clone() });
         }
     }
     found

@@ -47,10 +47,10 @@ impl State {
                 &self.record_problem,
             ]
             .into_iter()
-                .flatten()
-                .next()
-                .cloned()
-                .or_else(|| self.doubt_in_words()),
+            .flatten()
+            .next()
+            .cloned()
+            .or_else(|| self.doubt_in_words()),
             notice: self.drills.notice(),
         }
     }

@@ -63,7 +63,10 @@ impl Tombstones {
     }
 
     /// Returns a state without what was closed in it since.
-    pub(super) fn without(&self, (generation, saved): &(Generation, Arc<Snapshot>)) -> (Generation, Arc<Snapshot>) {
+    pub(super) fn without(
+        &self,
+        (generation, saved): &(Generation, Arc<Snapshot>),
+    ) -> (Generation, Arc<Snapshot>) {
         let server = &saved.server.id;
         let closed = |pane| self.panes.contains(&(server.clone(), pane));
         if !saved.server.panes().any(|(.., pane)| closed(pane.id)) {

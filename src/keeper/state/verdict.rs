@@ -165,7 +165,12 @@ impl State {
     /// Takes a server's end for the wish that it was although no snapshot says so.
     pub(super) fn bury(&mut self, server: &ServerId) {
         self.closed = Some(server.clone());
-        self.fates.remember(Fate { server: server.clone(), cause: Cause::ClosedByUser, hog: None, asks: false });
+        self.fates.remember(Fate {
+            server: server.clone(),
+            cause: Cause::ClosedByUser,
+            hog: None,
+            asks: false,
+        });
     }
 
     // ── verdicts ──

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cause::in_words;
-use crate::model::PaneId;
+use crate::model::{PANE_COMMAND, PaneId, PaneStart, Scrollback};
 use crate::restore::plan::{PaneStep, Respawn};
 use crate::tmux::command::Command;
 
@@ -75,6 +75,25 @@ impl Run<'_> {
 
     /// Starts the program of a pane again that stayed when it ended (`respawn-pane`, tmux(1)).
     pub(super) async fn respawn(&self, respawn: &Respawn) -> Result<(), StepError> {
-        self.run(&[Command::new("respawn-pane").flag("-t", respawn.pane)]).await.map(drop)
+        let id = respawn.pane.id;
+        let ask = Command::new("display-message").arg("-p").flag("-t", id).arg("#{pane_start_command}");
+        let started = self.run(&[ask]).await?;
+        let again = Command::new("respawn-pane").flag("-t", id);
+        let again = match is_ours(&String::from_utf8_lossy(&started)) {
+            // That would show the text once more, and ask.
+            true => {
+                let order = PaneStart { scrollback: Scrollback::default(), ..self.order(&respawn.pane) };
+                self.with_order(again, &order)?
+            }
+            false => again,
+        };
+        self.run(&[again]).await.map(drop)
     }
+}
+
+/// Returns whether a pane was started with our own process, as a restore does.
+fn is_ours(command: &str) -> bool {
+    let mut words = command.split_ascii_whitespace();
+    let program = words.next().unwrap_or_default().trim_matches('"');
+    program.ends_with("/agent-keeper") && words.next() == Some(PANE_COMMAND)
 }

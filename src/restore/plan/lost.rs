@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{
-    Generation, PaneStep, Plan, Server, Session, SkipReason, Snapshot, Step, Target, Wanted, Window, add_windows,
-    group_peer, narrowed, typed,
+    Generation, PaneStep, Plan, Server, Session, SkipReason, Snapshot, Step, Target, Wanted, Window,
+    add_windows, group_peer, narrowed, typed,
 };
 use crate::model::PaneId;
 use crate::restore::remains::window_with;
