@@ -239,6 +239,8 @@ pub enum Deed {
     Signal,
     /// What is left is kept, to be brought back by hand.
     Keep,
+    /// It is started again when the time is over within which that happened too often.
+    Wait,
     /// The program is started again, because the configuration says so.
     Restart,
 }

@@ -16,7 +16,7 @@ const TABLE: [(Cause, Deed, Deed); 18] = [
     (Cause::ServerKilled, Deed::Restore, Deed::Nothing),
     (Cause::SocketLost, Deed::Signal, Deed::Nothing),
     (Cause::Upgraded, Deed::Ask, Deed::Nothing),
-    (Cause::StartLimitHit, Deed::Ask, Deed::Ask),
+    (Cause::StartLimitHit, Deed::Wait, Deed::Ask),
     (Cause::LastSession, Deed::Nothing, Deed::Nothing),
     (Cause::ProgramFailed, Deed::Nothing, Deed::Keep),
     (Cause::ProgramKilled, Deed::Nothing, Deed::Keep),
@@ -42,8 +42,10 @@ pub fn in_words(deed: Deed) -> &'static str {
              comes back as text that waits for Enter"
         }
         Deed::Ask => {
-            "nothing starts by itself: where its pane is back, press Enter there; else restore it by hand"
+            "nothing starts by itself: if its pane is back, press Enter there; if it stayed, tmux respawn-pane starts it \
+             again; else restore it by hand"
         }
+        Deed::Wait => "the next one is started when the time is over within which that was too often",
         Deed::Signal => "the server was told to make its socket again",
         Deed::Keep => "it is not brought back by itself; what is known of it is kept",
         Deed::Restart => "its program is started again, after a pause that grows ([restart] in config.toml)",

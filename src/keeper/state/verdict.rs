@@ -10,7 +10,7 @@ use crate::diagnosis::losses::whole;
 use crate::diagnosis::relevance::relevant;
 use crate::model::evidence::{Evidence, Fact};
 use crate::model::incident::{Cause, Deed, Incident, LostPane, Subject, SubjectKind};
-use crate::model::{PaneId, ServerId};
+use crate::model::{PaneId, ServerId, Snapshot};
 use crate::restore::hog::hog;
 use crate::restore::limit::back_off;
 use crate::restore::manner::Manner;
@@ -179,6 +179,8 @@ impl State {
     pub(super) fn conclude(&mut self, now: Duration, death: &Death, incident: &mut Incident) {
         incident.deed = match incident.subject.kind {
             SubjectKind::Server => self.conclude_server(now, incident),
+            // Its pane, or its session, goes on.
+            SubjectKind::Child | SubjectKind::Client => Deed::Nothing,
             _ => self.conclude_part(now, death, incident),
         };
         self.tombstones.consider(incident);
@@ -257,7 +259,8 @@ impl State {
     }
 
     fn will_return(&mut self, due: Duration, death: &Death, panes: Vec<PaneId>, manner: Manner) -> bool {
-        let Some(from) = death.alive.clone() else { return false };
+        let holds = |saved: &Snapshot| saved.server.panes().any(|(.., pane)| panes.contains(&pane.id));
+        let Some(from) = death.alive.clone().filter(|(_, saved)| holds(saved)) else { return false };
         let server = death.subject.server.clone();
         self.returns.add(Return { due, server, from, panes, manner })
     }

@@ -76,16 +76,18 @@ impl Run<'_> {
     /// Starts the program of a pane again that stayed when it ended (`respawn-pane`, tmux(1)).
     pub(super) async fn respawn(&self, respawn: &Respawn) -> Result<(), StepError> {
         let id = respawn.pane.id;
+        self.pace(&respawn.pane).await;
         let ask = Command::new("display-message").arg("-p").flag("-t", id).arg("#{pane_start_command}");
         let started = self.run(&[ask]).await?;
         let again = Command::new("respawn-pane").flag("-t", id);
-        let again = match is_ours(&String::from_utf8_lossy(&started)) {
-            // That would show the text once more, and ask.
-            true => {
+        // What nobody wants started asks first; and what asked first when it was restored need not ask again.
+        let as_it_was = self.manner.running.contains(&id) && !is_ours(&String::from_utf8_lossy(&started));
+        let again = match as_it_was {
+            true => again,
+            false => {
                 let order = PaneStart { scrollback: Scrollback::default(), ..self.order(&respawn.pane) };
                 self.with_order(again, &order)?
             }
-            false => again,
         };
         self.run(&[again]).await.map(drop)
     }
