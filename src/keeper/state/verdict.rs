@@ -139,10 +139,15 @@ impl State {
     pub(super) fn manner_of(&mut self, now: Duration, server: &ServerId) -> Manner {
         let asks = self.is_long_ago(now);
         if self.fates.of(server).is_none() {
+            // It was gone when the keeper came. What is not known to be a wish is lost.
             let server = server.clone();
             self.fates.remember(Fate { server, cause: Cause::Unknown, hog: None, asks });
         }
-        let hog = self.fates.of(server).and_then(|fate| fate.hog);
+        let fate = self.fates.ends.iter_mut().find(|fate| fate.server == *server);
+        let hog = fate.and_then(|fate| {
+            fate.asks = asks;
+            fate.hog
+        });
         let again = hog.filter(|(_, again)| *again).map(|(pane, _)| pane);
         Manner {
             asks,
