@@ -10,7 +10,7 @@ use crate::diagnosis::losses::whole;
 use crate::diagnosis::relevance::relevant;
 use crate::model::evidence::{Evidence, Fact};
 use crate::model::incident::{Cause, Deed, Incident, LostPane, Subject, SubjectKind};
-use crate::model::{PaneId, ServerId, Snapshot};
+use crate::model::{PaneId, ServerId};
 use crate::restore::hog::hog;
 use crate::restore::limit::back_off;
 use crate::restore::manner::Manner;
@@ -264,9 +264,8 @@ impl State {
     }
 
     fn will_return(&mut self, due: Duration, death: &Death, panes: Vec<PaneId>, manner: Manner) -> bool {
-        let holds = |saved: &Snapshot| saved.server.panes().any(|(.., pane)| panes.contains(&pane.id));
-        let Some(from) = death.alive.clone().filter(|(_, saved)| holds(saved)) else { return false };
         let server = death.subject.server.clone();
+        let Some(from) = self.returns.source(&server, death.alive.clone(), &panes) else { return false };
         self.returns.add(Return { due, server, from, panes, manner })
     }
 

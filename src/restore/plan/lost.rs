@@ -110,3 +110,73 @@ fn pane_step(session: &Session, saved: &Window, survivor: &Window, lost: &HashSe
         zoomed: active.filter(|_| survivor.zoomed).map(|pane| pane.id),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::sample;
+
+    /// `web` with the windows 0, of two panes, and 3; `twin` shares them; `api`.
+    fn server() -> Server {
+        let mut server = sample::server(1, &["web", "twin", "api"]);
+        server.sessions[0].windows = vec![
+            sample::window(10, 0, vec![sample::pane(10, 0), sample::pane(11, 1)]),
+            sample::window(12, 3, vec![sample::pane(12, 0)]),
+        ];
+        server.sessions[1].windows = server.sessions[0].windows.clone();
+        server.sessions[..2].iter_mut().for_each(|session| session.group = Some("web".into()));
+        server
+    }
+
+    /// Returns the server without some panes, and what their return would do.
+    fn told(gone: &[u32], lost: &[u32], change: impl Fn(&mut Server)) -> String {
+        let mut live = crate::restore::remains::server_with(&server(), |pane| !gone.contains(&pane.0));
+        change(&mut live);
+        let lost: Vec<PaneId> = lost.iter().copied().map(PaneId).collect();
+        let plan = plan_lost(7, &sample::snapshot(server()), &live, &lost);
+        let indexes = |step: &Step| {
+            let all = step.session.windows.iter().map(|window| window.index.to_string());
+            all.collect::<Vec<_>>().join("+")
+        };
+        let steps = plan.steps.iter().map(|step| match &step.target {
+            Target::Sharing(peer) => format!("make {} like {peer}", step.session.name),
+            Target::Living => format!("add {} to {}", indexes(step), step.session.name),
+            _ => format!("make {} of {}", step.session.name, indexes(step)),
+        });
+        let panes = plan.panes.iter().map(|step| {
+            let whole = if step.layout.is_some() { "" } else { " somehow" };
+            format!("put {:?} into {}:{}{whole}", step.missing, step.session, step.window.index)
+        });
+        let skips = plan.skips.iter().map(|skip| format!("skip {}", skip.session));
+        steps.chain(panes).chain(skips).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn each_thing_returns_once_and_to_its_place() {
+        let same = |_: &mut Server| {};
+        let cases: [(&[u32], &[u32], &str); 9] = [
+            (&[], &[], ""),
+            (&[], &[11], ""),
+            (&[11], &[11], "put [1] into web:0"),
+            (&[10, 11], &[10, 11], "add 0 to web"),
+            (&[10, 11], &[11], "add 0 to web"),
+            (&[11, 12], &[11, 12], "add 3 to web, put [1] into web:0"),
+            (&[10, 11, 12], &[10, 11, 12], "make web of 0+3, make twin like web"),
+            (&[2], &[2], "make api of 0"),
+            (&[2, 12], &[12], "add 3 to web"),
+        ];
+        for (gone, lost, expected) in cases {
+            assert_eq!(told(gone, lost, same), expected, "{gone:?} {lost:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_changed_since_is_left_as_it_is() {
+        let turned = |live: &mut Server| live.sessions[0].windows[0].panes.push(sample::pane(20, 2));
+        assert_eq!(told(&[11], &[11], turned), "put [1] into web:0 somehow");
+        let renewed = |live: &mut Server| live.sessions.push(sample::session(20, "api"));
+        assert_eq!(told(&[2], &[2], renewed), "skip api");
+        // A window of the group was closed by its user, and then memory ran out.
+        assert_eq!(told(&[10, 11, 12], &[10, 11], |_| {}), "make web of 0, make twin of 0");
+    }
+}

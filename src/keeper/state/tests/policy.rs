@@ -15,6 +15,7 @@ struct Keeper {
     state: State,
     deeds: Vec<(String, Cause, Deed)>,
     manners: Vec<Manner>,
+    generation: Generation,
     /// What is found out about every death.
     facts: Vec<Fact>,
 }
@@ -25,33 +26,39 @@ impl Keeper {
     }
 
     fn with(policy: Policy, server: Server) -> Self {
-        let mut keeper = Self {
-            state: State::new(policy, None),
-            deeds: Vec::new(),
-            manners: Vec::new(),
-            facts: Vec::new(),
-        };
-        let first = observation(server.clone(), 0);
+        let state = State::new(policy, None);
+        let (deeds, manners, facts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut keeper = Self { state, deeds, manners, generation: 1, facts };
+        let first = observation(server, 0);
         keeper.tell(0, Event::Tick);
         keeper.tell(0, Event::Looked(Look::Server(first)));
-        keeper.tell(0, saved(2, sample::snapshot(server)));
         keeper
     }
 
+    /// Tells what happens. Nothing goes down, and every save succeeds.
     fn tell(&mut self, secs: u64, event: Event) -> String {
-        let facts = self.facts.clone();
         let mut done = Vec::new();
-        for action in step(&mut self.state, secs, event, &facts) {
-            match &action {
-                Action::Record(incidents) => {
-                    let told =
-                        |one: &Incident| (one.subject.place.clone(), one.verdict.finding.cause, one.deed);
-                    self.deeds.extend(incidents.iter().map(told));
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let facts = self.facts.clone();
+            for action in step(&mut self.state, secs, event, &facts) {
+                match &action {
+                    Action::Record(incidents) => {
+                        let told =
+                            |one: &Incident| (one.subject.place.clone(), one.verdict.finding.cause, one.deed);
+                        self.deeds.extend(incidents.iter().map(told));
+                    }
+                    Action::Restore(plan) => self.manners.push(plan.manner.clone()),
+                    Action::AskGoingDown => events.push(Event::GoingDown(false)),
+                    Action::Save(job) => {
+                        self.generation += 1;
+                        let snapshot = sample::snapshot(job.server.clone());
+                        events.push(saved(self.generation, Snapshot { closed: job.closed, ..snapshot }));
+                    }
+                    _ => {}
                 }
-                Action::Restore(plan) => self.manners.push(plan.manner.clone()),
-                _ => {}
+                done.push(action);
             }
-            done.push(action);
         }
         told(&done)
     }
@@ -137,7 +144,6 @@ fn what_starves_again_soon_is_asked_for() {
     let mut back = left.clone();
     back.sessions.push(sample::session(7, "api"));
     (4..=12).for_each(|secs| drop(keeper.sees(secs, &back)));
-    keeper.tell(12, saved(3, sample::snapshot(back)));
     (13..=15).for_each(|secs| drop(keeper.sees(secs, &left)));
     assert_eq!(keeper.deed(), (Cause::OomdKill, Deed::Ask));
     assert_eq!(keeper.manners[1].asking, [PaneId(7)]);
@@ -172,13 +178,28 @@ fn a_program_that_fails_is_started_again_until_it_fails_too_often() {
         assert_eq!(keeper.manners[start].running, [PaneId(11)]);
         keeper.tell(at, restored(&["web"]));
         keeper.sees(at, &server());
-        let snapshot = sample::snapshot(server());
-        keeper.tell(at, saved(start as u64 + 3, snapshot));
         at += 1;
     }
     let done: Vec<String> = (at..at + 70).map(|secs| keeper.sees(secs, &dead)).collect();
     assert!(!done.concat().contains("respawn"), "{done:?}");
     assert_eq!(keeper.deed(), (Cause::StartLimitHit, Deed::Ask));
+}
+
+#[test]
+fn a_program_that_fails_at_once_is_told_each_time() {
+    let mut keeper = Keeper::watching(server());
+    keeper.facts = vec![ended(1)];
+    let mut dead = server();
+    dead.sessions[0].windows[0].panes[1].dead = Some(crate::model::Dead::Exited(1));
+    let mut starts = 0;
+    for secs in 1..80 {
+        if keeper.sees(secs, &dead).contains("respawn") {
+            starts += 1;
+            keeper.tell(secs, restored(&["web"]));
+            keeper.sees(secs, &dead);
+        }
+    }
+    assert_eq!((starts, keeper.deed()), (5, (Cause::StartLimitHit, Deed::Ask)));
 }
 
 #[test]
@@ -210,8 +231,6 @@ fn end(keeper: &mut Keeper, ending: Event, seen: Option<Fact>) -> String {
     for secs in [2, 3, 4, 13] {
         done += &keeper.tell(secs, Event::Tick);
     }
-    done += &keeper.tell(13, Event::GoingDown(false));
-    done += &keeper.tell(13, saved(3, Snapshot { closed: Some(Closed::Server), ..snapshot(1, &[]) }));
     done += &keeper.tell(13, nothing());
     done += &keeper.tell(14, Event::Founded(Ok(())));
     done += &keeper.tell(14, sees(2, &[]));
