@@ -63,7 +63,8 @@ fn restored(lab: &Lab, saved: &Server) -> (Report, Server) {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_agent-keeper"));
     let (tmux, approved) = (lab.tmux(), Approved::none());
     let mode = StartMode::Hold;
-    let executor = Executor { tmux: &tmux, store: &lab.writer, program, mode, approved: &approved };
+    let executor =
+        Executor { tmux: &tmux, store: &lab.writer, program, mode, approved: &approved, pacer: None };
     let report = lab.runtime.block_on(executor.execute(&plan));
     (report, lab.observe().server)
 }

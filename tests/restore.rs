@@ -37,7 +37,14 @@ fn planned(lab: &Lab, saved: &Server) -> Plan {
 fn execute_with(lab: &Lab, tmux: &Tmux, plan: &Plan) -> Report {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_agent-keeper"));
     let approved = Approved::none();
-    let executor = Executor { tmux, store: &lab.writer, program, mode: StartMode::Ask, approved: &approved };
+    let executor = Executor {
+        tmux,
+        store: &lab.writer,
+        program,
+        mode: StartMode::Ask,
+        approved: &approved,
+        pacer: None,
+    };
     lab.runtime.block_on(executor.execute(plan))
 }
 

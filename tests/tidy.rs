@@ -11,7 +11,7 @@ const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// What decides. It gets values and returns values. A name that ends in / is a folder.
-const PURE: [&str; 26] = [
+const PURE: [&str; 34] = [
     "src/cgroup/memory.rs",
     "src/diagnosis/",
     "src/doctor/checks.rs",
@@ -27,7 +27,15 @@ const PURE: [&str; 26] = [
     "src/restore/approved.rs",
     "src/restore/compare.rs",
     "src/restore/diff.rs",
+    "src/restore/hog.rs",
+    "src/restore/limit.rs",
+    "src/restore/manner.rs",
+    "src/restore/pace.rs",
     "src/restore/plan.rs",
+    "src/restore/plan/",
+    "src/restore/policy.rs",
+    "src/restore/remains.rs",
+    "src/restore/restart.rs",
     "src/restore/selection.rs",
     "src/store/retention.rs",
     "src/systemd/ending.rs",

@@ -101,7 +101,16 @@ impl Pressure {
 
 /// Returns from the text of `/proc/meminfo` how much memory can be had without swapping, in bytes.
 pub fn available_bytes(meminfo: &str) -> Option<u64> {
-    let value = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    bytes_of(meminfo, "MemAvailable:")
+}
+
+/// Returns from the text of `/proc/meminfo` how much memory there is, in bytes.
+pub fn total_bytes(meminfo: &str) -> Option<u64> {
+    bytes_of(meminfo, "MemTotal:")
+}
+
+fn bytes_of(meminfo: &str, key: &str) -> Option<u64> {
+    let value = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
     value.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -194,6 +203,7 @@ mod tests {
     fn available_memory_is_read() {
         let text = "MemTotal:       24684096 kB\nMemFree:        13740548 kB\nMemAvailable:   22145136 kB\n";
         assert_eq!(available_bytes(text), Some(22_145_136 * 1024));
+        assert_eq!(total_bytes(text), Some(24_684_096 * 1024));
         for text in [
             "",
             "MemTotal:       24684096 kB\n",

@@ -10,6 +10,7 @@ use crate::doctor::CHECKS;
 use crate::history::{self, Range};
 use crate::model::incident::{Cause, Confidence, Deed, Incident, SubjectKind};
 use crate::model::plural;
+use crate::restore::policy;
 
 use super::output::{
     BAD, DIM, DOUBT, GOOD, NAME, ago, fit, note, pad, paragraph, print, print_json, printable, styled, width,
@@ -261,7 +262,7 @@ fn gaps(incident: &Incident) -> String {
 }
 
 fn afterwards(incident: &Incident) -> String {
-    let mut out = String::new();
+    let mut out = head("What was done") + &paragraph("  ", 2, policy::in_words(incident.deed));
     if let Some(generation) = incident.last_seen_in {
         out.push_str(&head("What there is of it"));
         let line = format!(

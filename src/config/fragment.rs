@@ -7,6 +7,8 @@ use bytesize::ByteSize;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use crate::restore::restart::RestartOn;
+
 use super::every::Every;
 
 /// The content of one file.
@@ -22,6 +24,9 @@ pub struct Fragment {
     /// `[restore]`
     #[serde(default)]
     pub restore: RestoreFragment,
+    /// `[restart]`
+    #[serde(default)]
+    pub restart: RestartFragment,
     /// `[session."PATTERN"]`, by pattern.
     #[serde(default)]
     pub session: BTreeMap<String, SessionFragment>,
@@ -73,6 +78,36 @@ pub struct RestoreFragment {
     pub auto: Option<bool>,
     /// What starts in a restored pane without asking.
     pub approved: Option<Vec<String>>,
+    /// How many panes are started at once.
+    pub pace: Option<u32>,
+    /// How much memory must be there.
+    pub min_available: Option<ByteSize>,
+    /// How much pressure there may be, in percent.
+    pub max_pressure: Option<u8>,
+    /// After how long nothing starts without being asked.
+    pub still_yours: Option<Every>,
+}
+
+/// `[restart]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestartFragment {
+    /// Of shells.
+    pub shells: Option<RestartOn>,
+    /// Of agents.
+    pub agents: Option<RestartOn>,
+    /// Of all else.
+    pub programs: Option<RestartOn>,
+    /// What counts as an agent.
+    pub agent_names: Option<Vec<String>>,
+    /// The first pause.
+    pub restart_sec: Option<SignedDuration>,
+    /// The longest pause.
+    pub restart_max_delay_sec: Option<SignedDuration>,
+    /// Within which time starts are counted.
+    pub start_limit_interval_sec: Option<SignedDuration>,
+    /// How many there may be.
+    pub start_limit_burst: Option<u32>,
 }
 
 /// `[drill]`
@@ -115,7 +150,7 @@ pub struct Key {
 }
 
 /// Every key there is.
-pub const KEYS: [Key; 16] = [
+pub const KEYS: [Key; 28] = [
     Key {
         table: "tmux",
         name: "program",
@@ -196,6 +231,88 @@ pub const KEYS: [Key; 16] = [
             default; [] approves nothing.",
     },
     Key {
+        table: "restore",
+        name: "pace",
+        default: "4",
+        meaning: "How many panes a restore that nobody asked for starts at once, 1 to 100, before it looks at the memory.",
+    },
+    Key {
+        table: "restore",
+        name: "min_available",
+        default: "\"512 MiB\"",
+        meaning: "How much memory must be available (MemAvailable) before such a restore goes on, up to 64 GiB; of a \
+            machine's memory at most a tenth counts. It waits two minutes at most, and `keeperctl status` says so; then \
+            it goes on, and what took most memory comes back as text that waits for Enter.",
+    },
+    Key {
+        table: "restore",
+        name: "max_pressure",
+        default: "20",
+        meaning: "The most of the last ten seconds, in percent, that programs may have waited for memory (`some avg10` of \
+            /proc/pressure/memory, or of your slice) for such a restore to go on; 100 switches that off.",
+    },
+    Key {
+        table: "restore",
+        name: "still_yours",
+        default: "\"14d\"",
+        meaning: "When the newest snapshot is older than this, a restore that nobody asked for brings back windows, \
+            shells and texts, and starts nothing else without Enter, whatever is approved. 1h to 365d; \"off\" or false \
+            for never.",
+    },
+    Key {
+        table: "restart",
+        name: "agents",
+        default: "\"on-failure\"",
+        meaning: "When a pane was started with an agent instead of a shell and that ends: \"on-failure\" starts it \
+            again after a status that is not 0 or a signal, \"always\" after every end but that by a tmux command, \
+            \"never\" never. What a shell in the pane has started is the shell's.",
+    },
+    Key {
+        table: "restart",
+        name: "shells",
+        default: "\"never\"",
+        meaning: "The same for shells. A shell's status is that of its last command, so \"on-failure\" means a signal.",
+    },
+    Key {
+        table: "restart",
+        name: "programs",
+        default: "\"never\"",
+        meaning: "The same for all other programs.",
+    },
+    Key {
+        table: "restart",
+        name: "agent_names",
+        default: "[\"acli\", \"agy\", \"amp\", \"claude\", \"codebuddy\", \"codex\", \"copilot\", \"cursor-agent\", \
+            \"droid\", \"gemini\", \"grok\", \"hermes\", \"omp\", \"opencode\", \"pi\", \"qodercli\"]",
+        meaning: "What counts as an agent, by the names of programs.",
+    },
+    Key {
+        table: "restart",
+        name: "restart_sec",
+        default: "\"1s\"",
+        meaning: "The pause before a program is started again, 0s to 1h; it doubles with every start that counts.",
+    },
+    Key {
+        table: "restart",
+        name: "restart_max_delay_sec",
+        default: "\"60s\"",
+        meaning: "The longest such pause, up to 1h.",
+    },
+    Key {
+        table: "restart",
+        name: "start_limit_interval_sec",
+        default: "\"60s\"",
+        meaning: "The time within which starts are counted, 1s to 24h: of a program in its pane, and of tmux servers. What \
+            was killed for want of memory twice within it comes back as text that waits for Enter.",
+    },
+    Key {
+        table: "restart",
+        name: "start_limit_burst",
+        default: "5",
+        meaning: "How many starts there may be within that time, 1 to 1000. After that a program stays ended, and \
+            `keeperctl why` says how to bring it back; the next server is started when the time is over.",
+    },
+    Key {
         table: "drill",
         name: "every",
         default: "\"7d\"",
@@ -250,13 +367,33 @@ impl Fragment {
             restore: RestoreFragment {
                 auto: self.restore.auto.or(weaker.restore.auto),
                 approved: self.restore.approved.or(weaker.restore.approved),
+                pace: self.restore.pace.or(weaker.restore.pace),
+                min_available: self.restore.min_available.or(weaker.restore.min_available),
+                max_pressure: self.restore.max_pressure.or(weaker.restore.max_pressure),
+                still_yours: self.restore.still_yours.or(weaker.restore.still_yours),
             },
+            restart: self.restart.over(weaker.restart),
             session: merged(self.session, weaker.session),
             drill: DrillFragment { every: self.drill.every.or(weaker.drill.every) },
             notify: NotifyFragment {
                 command: self.notify.command.or(weaker.notify.command),
                 desktop: self.notify.desktop.or(weaker.notify.desktop),
             },
+        }
+    }
+}
+
+impl RestartFragment {
+    fn over(self, weaker: Self) -> Self {
+        Self {
+            shells: self.shells.or(weaker.shells),
+            agents: self.agents.or(weaker.agents),
+            programs: self.programs.or(weaker.programs),
+            agent_names: self.agent_names.or(weaker.agent_names),
+            restart_sec: self.restart_sec.or(weaker.restart_sec),
+            restart_max_delay_sec: self.restart_max_delay_sec.or(weaker.restart_max_delay_sec),
+            start_limit_interval_sec: self.start_limit_interval_sec.or(weaker.start_limit_interval_sec),
+            start_limit_burst: self.start_limit_burst.or(weaker.start_limit_burst),
         }
     }
 }

@@ -159,15 +159,15 @@ mod tests {
             ),
             (
                 "[snapshots]\n",
-                "DIR/config.toml:1:2: unknown field `snapshots`, expected one of `tmux`, `snapshot`, `restore`, `session`, `drill`, `notify`; did you mean snapshot?",
+                "DIR/config.toml:1:2: unknown field `snapshots`, expected one of `tmux`, `snapshot`, `restore`, `restart`, `session`, `drill`, `notify`; did you mean snapshot?",
             ),
             (
                 "[restore]\nfuond = true\n",
-                "DIR/config.toml:2:1: unknown field `fuond`, expected `auto` or `approved`; did you mean tmux.found?",
+                "DIR/config.toml:2:1: unknown field `fuond`, expected one of `auto`, `approved`, `pace`, `min_available`, `max_pressure`, `still_yours`; did you mean tmux.found?",
             ),
             (
                 "intervall = 3\n",
-                "DIR/config.toml:1:1: unknown field `intervall`, expected one of `tmux`, `snapshot`, `restore`, `session`, `drill`, `notify`; did you mean snapshot.interval?",
+                "DIR/config.toml:1:1: unknown field `intervall`, expected one of `tmux`, `snapshot`, `restore`, `restart`, `session`, `drill`, `notify`; did you mean snapshot.interval?",
             ),
             (
                 "[snapshot]\ninterval = 5\n",
@@ -200,6 +200,23 @@ mod tests {
             (
                 "[drill]\nevery = \"often\"\n",
                 "DIR/config.toml:2:9: expected a time such as \"7d\" or \"2 weeks\", or \"off\"",
+            ),
+            ("[restore]\npace = 0\n", "in the configuration below DIR: restore.pace must be 1 to 100, not 0"),
+            (
+                "[restore]\nstill_yours = \"5min\"\n",
+                "in the configuration below DIR: restore.still_yours must be 1h to 365d, or \"off\", not 5m",
+            ),
+            (
+                "[restart]\nagents = \"sometimes\"\n",
+                "DIR/config.toml:2:10: unknown variant `sometimes`, expected one of `never`, `on-failure`, `always`",
+            ),
+            (
+                "[restart]\nstart_limit_burst = 0\n",
+                "in the configuration below DIR: restart.start_limit_burst must be 1 to 1000, not 0",
+            ),
+            (
+                "[restart]\nstart_limit_interval_sec = \"1ms\"\n",
+                "in the configuration below DIR: restart.start_limit_interval_sec must be 1s to 86400s, not 1ms",
             ),
             (
                 "[drill]\nevery = \"5min\"\n",

@@ -7,7 +7,11 @@ use bytesize::ByteSize;
 use jiff::SignedDuration;
 
 use crate::restore::approved::Approved;
+use crate::restore::limit::StartLimit;
+use crate::restore::pace::Pace;
+use crate::restore::restart::Restart;
 
+use super::fragment::{RestartFragment, RestoreFragment};
 use super::{Every, Fragment, Sessions};
 
 /// Everything that can be set.
@@ -37,6 +41,12 @@ pub struct Settings {
     pub restore: bool,
     /// What restored panes start without asking.
     pub approved: Approved,
+    /// What a restore that nobody asked for waits for.
+    pub pace: Pace,
+    /// After how long nothing of a saved state starts without being asked; `None` for never.
+    pub still_yours: Option<Duration>,
+    /// What is started again, and how often.
+    pub restart: Restart,
     /// Time between two drills that nobody asked for; `None` for none.
     pub drill_every: Option<Duration>,
     /// The program that is run for each death that nobody wanted, with its arguments; empty for none.
@@ -101,7 +111,10 @@ impl Settings {
             sessions: Sessions::check(merged.session)?,
             restore: merged.restore.auto.unwrap_or(true),
             approved,
-            drill_every: drill_every(merged.drill.every)?,
+            pace: pace(&merged.restore)?,
+            still_yours: hours_to_a_year("restore.still_yours", merged.restore.still_yours, 14)?,
+            restart: restart(merged.restart)?,
+            drill_every: hours_to_a_year("drill.every", merged.drill.every, 7)?,
             notify_command: notify_command(merged.notify.command)?,
             notify_desktop: merged.notify.desktop.unwrap_or(true),
         })
@@ -118,13 +131,52 @@ fn notify_command(words: Option<Vec<String>>) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-fn drill_every(value: Option<Every>) -> Result<Option<Duration>, String> {
+fn pace(restore: &RestoreFragment) -> Result<Pace, String> {
+    let panes = restore.pace.unwrap_or(4);
+    let min_available = restore.min_available.unwrap_or(ByteSize::mib(512));
+    let max_pressure = restore.max_pressure.unwrap_or(20);
+    match () {
+        () if !(1..=100).contains(&panes) => Err(format!("restore.pace must be 1 to 100, not {panes}")),
+        () if min_available > ByteSize::gib(64) => {
+            Err(format!("restore.min_available must be at most 64 GiB, not {min_available}"))
+        }
+        () if !(1..=100).contains(&max_pressure) => {
+            Err(format!("restore.max_pressure must be 1 to 100 percent, not {max_pressure}"))
+        }
+        () => Ok(Pace { panes, min_available: min_available.as_u64(), max_pressure }),
+    }
+}
+
+fn restart(written: RestartFragment) -> Result<Restart, String> {
+    const HOUR_MS: u64 = 3_600_000;
+    let usual = Restart::default();
+    let time = |name: &str, value, default_ms, min_ms, max_ms| {
+        between(&format!("restart.{name}"), value, default_ms, min_ms, max_ms)
+    };
+    let burst = written.start_limit_burst.unwrap_or(usual.limit.burst);
+    if !(1..=1000).contains(&burst) {
+        return Err(format!("restart.start_limit_burst must be 1 to 1000, not {burst}"));
+    }
+    let interval =
+        time("start_limit_interval_sec", written.start_limit_interval_sec, 60_000, 1000, 24 * HOUR_MS)?;
+    Ok(Restart {
+        shells: written.shells.unwrap_or(usual.shells),
+        agents: written.agents.unwrap_or(usual.agents),
+        programs: written.programs.unwrap_or(usual.programs),
+        agent_names: written.agent_names.unwrap_or(usual.agent_names),
+        delay: time("restart_sec", written.restart_sec, 1000, 0, HOUR_MS)?,
+        delay_max: time("restart_max_delay_sec", written.restart_max_delay_sec, 60_000, 0, HOUR_MS)?,
+        limit: StartLimit { burst, interval },
+    })
+}
+
+fn hours_to_a_year(key: &str, value: Option<Every>, default_days: u32) -> Result<Option<Duration>, String> {
     const HOUR: Duration = Duration::from_secs(3600);
-    match value.unwrap_or(Every::Time(7 * 24 * HOUR)) {
+    match value.unwrap_or(Every::Time(default_days * 24 * HOUR)) {
         Every::Off => Ok(None),
         Every::Time(time) if (HOUR..=365 * 24 * HOUR).contains(&time) => Ok(Some(time)),
         Every::Time(time) => Err(format!(
-            "drill.every must be 1h to 365d, or \"off\", not {:#}",
+            "{key} must be 1h to 365d, or \"off\", not {:#}",
             SignedDuration::try_from(time).unwrap_or_default()
         )),
     }

@@ -221,7 +221,10 @@ fn cause(cause: Cause, subject: &Subject, evidence: &[Evidence]) -> String {
         Cause::ServerKilled => "somebody, or a program, killed it with a signal".to_owned(),
         Cause::SocketLost => "it lives and cannot be reached, because the path of its socket was removed".to_owned(),
         Cause::Upgraded => "it lives, and this tmux cannot talk to it: tmux was replaced by another version meanwhile".to_owned(),
-        Cause::StartLimitHit => "servers kept ending, so no further one was started".to_owned(),
+        Cause::StartLimitHit if kind == SubjectKind::Server => {
+            "servers kept ending, so no further one was started for a while".to_owned()
+        }
+        Cause::StartLimitHit => format!("{}, too often, so it was not started again", last_end(evidence)),
         Cause::LastSession => "its last session ended, and a server without sessions ends (exit-empty)".to_owned(),
         Cause::ProgramFailed | Cause::ProgramKilled => last_end(evidence),
         Cause::ClosedByUser if kind == SubjectKind::Server => "it was told to end: kill-server, or SIGTERM".to_owned(),

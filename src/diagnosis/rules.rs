@@ -96,7 +96,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule { cause: Cause::SocketLost, on: &[Server], ways: &[way(Certain, &[socket_gone])] },
     Rule { cause: Cause::Upgraded, on: &[Server], ways: &[way(Certain, &[version_mismatch])] },
-    Rule { cause: Cause::StartLimitHit, on: &[Server], ways: &[way(Certain, &[start_limit_hit])] },
+    Rule { cause: Cause::StartLimitHit, on: ALL, ways: &[way(Certain, &[start_limit_hit])] },
     Rule {
         cause: Cause::LastSession,
         on: &[Server],

@@ -178,7 +178,8 @@ impl Drillmaster<'_> {
         drill.notes = options::match_globals(snapshot, tmux).await?;
         let approved = Approved::none();
         let mode = StartMode::Hold;
-        let executor = Executor { tmux, store: &writer, program: self.program, mode, approved: &approved };
+        let executor =
+            Executor { tmux, store: &writer, program: self.program, mode, approved: &approved, pacer: None };
         drill.report = executor.execute(&plan).await;
         drill.notes.extend(drill.report.notes.iter().map(|(session, note)| format!("{session}: {note}")));
         // What is left out on purpose is in the notes, and is not lost.

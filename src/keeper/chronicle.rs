@@ -23,17 +23,30 @@ pub struct Chronicle {
     found: HashSet<ServerId>,
     /// When earlier boots were seen to go down in an orderly way.
     shutdowns: HashMap<BootId, Timestamp>,
+    /// The last deaths, until somebody takes them.
+    recent: Vec<Incident>,
 }
+
+/// How many deaths of earlier keepers matter to this one.
+const RECENT_MAX: usize = 500;
 
 impl Chronicle {
     /// Opens the history in a state directory. The caller holds the store's lock.
     pub fn open(state: &Path, boot: BootId) -> Result<Self, StoreError> {
         let historian = Historian::open(state)?;
         let history = read(state, &Range::default());
-        let servers = history.incidents().into_iter().filter(|one| is_end_of_server(one));
+        let incidents = history.incidents();
+        let servers = incidents.iter().filter(|one| is_end_of_server(one));
         let ended = servers.map(|incident| incident.subject.server.clone()).collect();
         let found = history.entries.iter().filter_map(|entry| found(&entry.what).cloned()).collect();
-        Ok(Self { historian, boot, ended, found, shutdowns: shutdowns(&history.entries) })
+        let recent = incidents[incidents.len().saturating_sub(RECENT_MAX)..].iter().copied().cloned();
+        let recent = recent.collect();
+        Ok(Self { historian, boot, ended, found, shutdowns: shutdowns(&history.entries), recent })
+    }
+
+    /// Returns the last deaths that earlier keepers wrote down, the oldest first.
+    pub(super) fn take_recent(&mut self) -> Vec<Incident> {
+        std::mem::take(&mut self.recent)
     }
 
     /// Returns when an earlier boot was seen to go down in an orderly way, if it was.
@@ -104,7 +117,8 @@ fn shutdowns(entries: &[Entry]) -> HashMap<BootId, Timestamp> {
 
 /// Returns whether a server is gone with it. One that cannot be reached lives.
 fn is_end_of_server(incident: &Incident) -> bool {
-    let lives = matches!(incident.verdict.finding.cause, Cause::SocketLost | Cause::Upgraded);
+    let cause = incident.verdict.finding.cause;
+    let lives = matches!(cause, Cause::SocketLost | Cause::Upgraded | Cause::StartLimitHit);
     incident.subject.kind == SubjectKind::Server && !lives
 }
 

@@ -53,6 +53,8 @@ pub enum Event {
     Founded(Result<(), String>),
     /// A save is finished; in words, why it failed.
     Saved(Result<Saved, String>),
+    /// Why a restore that is under way waits; nothing when it goes on.
+    RestoreWaits(Option<String>),
     /// A restore is finished.
     Restored(Generation, Report),
     /// What is remembered of drills.

@@ -40,4 +40,4 @@ pub use chronicle::Chronicle;
 pub use event::{Answer, Asked, Ending, Event, Greeting, Inquiry, Look, Proven, Saved, Text, Token};
 pub use recorder::{Bounds, Recorder};
 pub use run::{Startup, StartupError, run};
-pub use state::{Death, Policy, State, Summary};
+pub use state::{Death, Past, Policy, State, Summary};

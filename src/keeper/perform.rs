@@ -127,10 +127,13 @@ impl Performer {
             }
             Action::Found => self.task(async move { Event::Founded(worker.found().await) }),
             Action::Save(job) => self.task(async move { Event::Saved(worker.save(job).await) }),
-            Action::Restore(plan) => self.task(async move {
-                let report = worker.restore(&plan).await;
-                Event::Restored(plan.generation, report)
-            }),
+            Action::Restore(plan) => {
+                let waits = self.hear_waits();
+                self.task(async move {
+                    let report = worker.restore(&plan, waits).await;
+                    Event::Restored(plan.generation, report)
+                });
+            }
             Action::ReviewDrills => self.task(async move { Event::Reviewed(worker.review_drills().await) }),
             Action::Drill => self.task(async move { Event::Drilled(worker.drill().await) }),
             Action::Reply(token, answer) => {
@@ -155,6 +158,18 @@ impl Performer {
 
     fn task(&self, work: impl Future<Output = Event> + Send + 'static) {
         run_task(self.events.clone(), work);
+    }
+
+    /// Returns where a restore says that it waits.
+    fn hear_waits(&self) -> mpsc::Sender<Option<String>> {
+        let (waits, mut heard) = mpsc::channel::<Option<String>>(4);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            while let Some(why) = heard.recv().await {
+                let _ = events.send(Ok(Event::RestoreWaits(why))).await;
+            }
+        });
+        waits
     }
 
     fn publish(&self, summary: Summary) {

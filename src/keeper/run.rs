@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinError;
@@ -28,7 +29,7 @@ use super::event::{Event, Look};
 use super::habitat;
 use super::perform::{Performer, notify};
 use super::sleep::SleepClock;
-use super::state::{Policy, State, Summary};
+use super::state::{Past, Policy, State, Summary};
 use super::watchers::Watchers;
 
 /// How many events may wait. Each task sends one, and there are few tasks.
@@ -84,7 +85,7 @@ pub enum StartupError {
 }
 
 /// Runs the keeper until it is told to end.
-pub async fn run(startup: Startup) -> Result<(), StartupError> {
+pub async fn run(mut startup: Startup) -> Result<(), StartupError> {
     let failed = StartupError::Signals;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -112,7 +113,7 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
     let shutdown_watch = connect_logind(shutdowns).await;
     let (mut watchers, mut sightings, mut happenings) = Watchers::start().await;
 
-    let mut state = initial_state(&startup)?.remembering(habitat::load(&startup.places.state));
+    let mut state = initial_state(&mut startup)?;
     let mut ticks = tokio::time::interval(startup.settings.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let alone = startup.settings.interval * 3 / 4;
@@ -159,7 +160,7 @@ pub async fn run(startup: Startup) -> Result<(), StartupError> {
 }
 
 /// Reads the newest good generation; what had to be passed over is said.
-fn initial_state(startup: &Startup) -> Result<State, StoreError> {
+fn initial_state(startup: &mut Startup) -> Result<State, StoreError> {
     let newest = startup.writer.store().newest()?;
     for entry in &newest.passed_over {
         if let Err(flaw) = &entry.content {
@@ -179,8 +180,13 @@ fn initial_state(startup: &Startup) -> Result<State, StoreError> {
         output_interval: startup.settings.output_interval,
         scrollback: startup.settings.scrollback_lines > 0,
         drill_every: startup.settings.drill_every,
+        restart: startup.settings.restart.clone(),
+        still_yours: startup.settings.still_yours,
     };
-    Ok(State::new(policy, newest.good.map(|(generation, snapshot)| (generation, Arc::new(snapshot)))))
+    let head = newest.good.map(|(generation, snapshot)| (generation, Arc::new(snapshot)));
+    let habitat = habitat::load(&startup.places.state);
+    let past = Past { began: Timestamp::now(), incidents: startup.history.take_recent(), habitat };
+    Ok(State::new(policy, head).after(past))
 }
 
 async fn connect_logind(into: mpsc::Sender<bool>) -> Option<ShutdownWatch> {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Uid, User};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
@@ -24,6 +25,7 @@ use crate::model::{ObjectId, PaneStart, Server, ServerId, Snapshot, StartMode};
 use crate::proc::Proc;
 use crate::restore::execute::{Executor, Outcome, Report};
 use crate::restore::globals::differing;
+use crate::restore::pacer::Pacer;
 use crate::restore::plan::Plan;
 use crate::store::retention::Retention;
 use crate::store::{StoreError, Writer};
@@ -349,7 +351,13 @@ impl Worker {
         }
     }
 
-    pub(super) async fn restore(self: &Arc<Self>, plan: &Plan) -> Report {
+    /// Carries out a plan. Why it waits meanwhile is told.
+    pub(super) async fn restore(
+        self: &Arc<Self>,
+        plan: &Plan,
+        waits: mpsc::Sender<Option<String>>,
+    ) -> Report {
+        let pacer = Pacer::new(self.settings.pace, waits);
         for skip in &plan.skips {
             info!(session = skip.session, "not restored: {}", skip.why.sentence());
         }
@@ -359,6 +367,7 @@ impl Worker {
             program: &self.program,
             mode: StartMode::Ask,
             approved: &self.settings.approved,
+            pacer: Some(&pacer),
         };
         self.protect(plan.generation).await;
         let report = executor.execute(plan).await;

@@ -237,6 +237,10 @@ pub enum Deed {
     Ask,
     /// The server is told to make its socket again.
     Signal,
-    /// What is left is kept; the program is started again if the configuration says so.
+    /// What is left is kept, to be brought back by hand.
     Keep,
+    /// It is started again when the time is over within which that happened too often.
+    Wait,
+    /// The program is started again, because the configuration says so.
+    Restart,
 }

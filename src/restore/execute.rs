@@ -20,7 +20,9 @@ use crate::tmux::command::Command;
 use crate::tmux::{Tmux, TmuxError};
 
 use super::approved::Approved;
+use super::manner::Manner;
 use super::name::is_3_7;
+use super::pacer::Pacer;
 use super::plan::{Plan, Step, Target};
 use floating::Shape;
 use mark::ToMark;
@@ -31,12 +33,15 @@ mod buffers;
 mod dead;
 mod floating;
 mod living;
+mod lost;
 mod mark;
 mod names;
 mod notes;
+mod report;
 mod settings;
 mod unfinished;
 
+pub use report::{Outcome, Report};
 pub use settings::MARK;
 
 /// Columns and rows in which windows are split.
@@ -44,33 +49,6 @@ const ROOM: (u32, u32) = (400, 200);
 
 /// What runs in windows and panes that go again.
 const PLACEHOLDER: [&str; 3] = ["tail", "-f", "/dev/null"];
-
-/// What became of a plan.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// What became of each session, in the order of the plan.
-    pub sessions: Vec<(String, Outcome)>,
-    /// What is not as it was although the plan was carried out, by session; in words.
-    pub notes: Vec<(String, String)>,
-}
-
-/// What became of one session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is there.
-    Restored,
-    /// It is there, but not all of it: what is missing, and why.
-    Partly(Vec<String>),
-    /// It is not there.
-    Failed(String),
-}
-
-impl Report {
-    /// Returns whether everything came back.
-    pub fn complete(&self) -> bool {
-        self.sessions.iter().all(|(_, outcome)| *outcome == Outcome::Restored)
-    }
-}
 
 /// Why a part of a session could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +91,8 @@ pub struct Executor<'a> {
     pub mode: StartMode,
     /// What panes start without asking.
     pub approved: &'a Approved,
+    /// What panes wait for that nobody waits for; nothing if that is not here.
+    pub pacer: Option<&'a Pacer>,
 }
 
 impl Executor<'_> {
@@ -120,7 +100,7 @@ impl Executor<'_> {
     pub async fn execute(&self, plan: &Plan) -> Report {
         let version = match self.version().await {
             Ok(version) => version,
-            Err(error) => return nothing_done(plan, error),
+            Err(error) => return Report::nothing_done(plan, error),
         };
         let mut run = Run {
             executor: self,
@@ -135,21 +115,26 @@ impl Executor<'_> {
             to_zoom: Vec::new(),
             to_mark: None,
             trusted: plan.trusted,
+            manner: &plan.manner,
             problems: Vec::new(),
         };
         let mut report = Report::default();
         for step in &plan.steps {
-            let outcome = match run.session(step).await {
-                Ok(()) if run.problems.is_empty() => Outcome::Restored,
-                Ok(()) => Outcome::Partly(std::mem::take(&mut run.problems)),
-                Err(error) => Outcome::Failed(in_words(error)),
-            };
-            run.problems.clear();
+            let done = run.session(step).await;
+            let outcome = run.outcome(done);
             let note = notes::notes(step, &run.version);
             if !note.is_empty() && !matches!(outcome, Outcome::Failed(_)) {
                 report.notes.push((step.session.name.clone(), note));
             }
             report.sessions.push((step.session.name.clone(), outcome));
+        }
+        for step in &plan.panes {
+            let done = run.lost_panes(step).await;
+            report.sessions.push((step.session.clone(), run.outcome(done)));
+        }
+        for respawn in &plan.respawns {
+            let done = run.respawn(respawn).await;
+            report.sessions.push((respawn.session.clone(), run.outcome(done)));
         }
         report.notes.extend(run.mark().await);
         self.restore_buffers(&plan.buffers, &run.version).await;
@@ -161,13 +146,6 @@ impl Executor<'_> {
         let version = self.tmux.run(&ask).await?;
         Ok(String::from_utf8_lossy(&version).trim().to_owned())
     }
-}
-
-/// How names have to be given depends on the version: without it nothing is made.
-fn nothing_done(plan: &Plan, error: TmuxError) -> Report {
-    let why = format!("cannot ask tmux for its version: {}", in_words(error));
-    let failed = |step: &Step| (step.session.name.clone(), Outcome::Failed(why.clone()));
-    Report { sessions: plan.steps.iter().map(failed).collect(), notes: Vec::new() }
 }
 
 struct Run<'a> {
@@ -194,11 +172,30 @@ struct Run<'a> {
     made_sessions: HashSet<SessionId>,
     /// Whether approved programs start unasked.
     trusted: bool,
+    /// How panes come back.
+    manner: &'a Manner,
     /// What went wrong in the session that is being made.
     problems: Vec<String>,
 }
 
 impl Run<'_> {
+    /// Returns what became of something, with what went wrong in it.
+    fn outcome(&mut self, done: Result<(), StepError>) -> Outcome {
+        let problems = std::mem::take(&mut self.problems);
+        match done {
+            Ok(()) if problems.is_empty() => Outcome::Restored,
+            Ok(()) => Outcome::Partly(problems),
+            Err(error) => Outcome::Failed(in_words(error)),
+        }
+    }
+
+    /// Waits until one more pane may be started.
+    async fn pace(&self, pane: &Pane) {
+        if let Some(pacer) = self.executor.pacer.filter(|_| self.manner.paced) {
+            pacer.admit(self.manner.last.contains(&pane.id)).await;
+        }
+    }
+
     async fn session(&mut self, step: &Step) -> Result<(), StepError> {
         let session = &step.session;
         match &step.target {
@@ -284,6 +281,7 @@ impl Run<'_> {
             .flag("-y", window.height)
             .arg("-n")
             .literal(&self.given(&window.name));
+        self.pace(pane).await;
         let command = self.with_program(command, pane)?;
         let [id, window_id, pane_id, index] = self.make_session(command, session).await?;
         let (id, window_id): (SessionId, WindowId) = (parse(&id)?, parse(&window_id)?);
@@ -386,6 +384,7 @@ impl Run<'_> {
             .flag("-t", target)
             .arg("-n")
             .literal(&self.given(&window.name));
+        self.pace(pane).await;
         let command = self.with_program(command, pane)?;
         let [id, pane_id] = self.make(command, pane.directory.as_path()).await?;
         self.fill_window(parse(&id)?, parse(&pane_id)?, window).await;
@@ -493,6 +492,7 @@ impl Run<'_> {
     async fn try_split(&self, window: WindowId, place: &[String], pane: &Pane) -> Result<PaneId, StepError> {
         let split = Command::new("split-window").arg("-d").arg("-P").flag("-F", "#{pane_id}");
         let split = place.iter().fold(split, Command::arg);
+        self.pace(pane).await;
         let [id] = self.make(self.with_program(split, pane)?, pane.directory.as_path()).await?;
         // Even shares, or there would be no room for many splits of one pane.
         self.run(&[Command::new("select-layout").flag("-t", window).arg("tiled")]).await?;
@@ -573,7 +573,11 @@ impl Run<'_> {
             directory: pane.directory.clone(),
             scrollback: pane.scrollback.clone(),
             program: pane.program.clone(),
-            mode: if self.trusted { approved.mode(mode, &pane.program) } else { mode },
+            mode: match self.manner.mode(pane.id, self.executor.pacer.is_some_and(Pacer::is_pressed)) {
+                Some(otherwise) if self.trusted && mode == StartMode::Ask => otherwise,
+                _ if self.trusted => approved.mode(mode, &pane.program),
+                _ => mode,
+            },
             dead: pane.dead,
         }
     }

@@ -6,9 +6,16 @@ pub mod diff;
 pub mod execute;
 pub mod foreign;
 pub mod globals;
+pub mod hog;
+pub mod limit;
+pub mod manner;
 mod name;
+pub mod pace;
+pub mod pacer;
 pub mod plan;
 pub mod policy;
+pub mod remains;
+pub mod restart;
 pub mod selection;
 
 /// Options that are saved and compared but not set again, because they would end what has just come back: a

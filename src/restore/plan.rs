@@ -6,16 +6,20 @@
 use jiff::Timestamp;
 
 use crate::model::{
-    Aside, Buffer, Closed, Generation, Pane, Server, Session, SessionId, Snapshot, Window, plural,
+    Aside, Buffer, Closed, Generation, Pane, PaneId, Server, Session, SessionId, Snapshot, Window, plural,
 };
 use crate::pane::what_runs;
 
 use super::approved::Approved;
 use super::foreign::believed;
+use super::manner::Manner;
 use super::name::typed;
 use super::selection::{Wanted, check_name, wanted};
 
 pub use super::selection::{Selection, SelectionError};
+pub use lost::plan_lost;
+
+mod lost;
 
 /// What a restore does, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,12 @@ pub struct Plan {
     pub trusted: bool,
     /// What is made.
     pub steps: Vec<Step>,
+    /// What windows that live get back.
+    pub panes: Vec<PaneStep>,
+    /// Panes that are there and whose programs start again.
+    pub respawns: Vec<Respawn>,
+    /// How panes come back.
+    pub manner: Manner,
     /// What is left out.
     pub skips: Vec<Skip>,
     /// The paste buffers that are made if they are not there, the oldest first.
@@ -43,6 +53,32 @@ pub struct Step {
     pub target: Target,
     /// What is not as it was, in words; empty when all is.
     pub note: String,
+}
+
+/// Panes that a window which lives has lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaneStep {
+    /// The name of the session.
+    pub session: String,
+    /// The window as it was.
+    pub window: Window,
+    /// The places of the panes that are made, in the window as it was.
+    pub missing: Vec<usize>,
+    /// The places of those that live, with at least one.
+    pub alive: Vec<(usize, PaneId)>,
+    /// The layout that the window gets again; `None` when it has been changed since, or cannot be had.
+    pub layout: Option<String>,
+    /// The pane that fills the window now, and shall go on doing so.
+    pub zoomed: Option<PaneId>,
+}
+
+/// A pane whose program ended and starts again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Respawn {
+    /// The name of the session.
+    pub session: String,
+    /// The pane as it was; it stayed (`remain-on-exit`).
+    pub pane: Pane,
 }
 
 /// Where the windows of a step go.
@@ -353,7 +389,17 @@ impl Plan {
     fn empty(generation: Generation, saved: &Snapshot) -> Self {
         let trusted = saved.aside != Some(Aside::Imported);
         let taken_at = saved.taken_at;
-        Self { generation, taken_at, trusted, steps: Vec::new(), skips: Vec::new(), buffers: Vec::new() }
+        Self {
+            generation,
+            taken_at,
+            trusted,
+            steps: Vec::new(),
+            panes: Vec::new(),
+            respawns: Vec::new(),
+            manner: Manner::default(),
+            skips: Vec::new(),
+            buffers: Vec::new(),
+        }
     }
 
     fn believe_little(&mut self) {
@@ -365,9 +411,33 @@ impl Plan {
         }
     }
 
+    /// Returns the plan carried out in a manner: what took most memory comes last, as far as that goes. A session that
+    /// shares windows follows the one that has them.
+    #[must_use]
+    pub fn in_manner(mut self, manner: Manner) -> Self {
+        let heavy = |window: &Window| window.panes.iter().any(|pane| manner.last.contains(&pane.id));
+        let last: Vec<String> = self
+            .steps
+            .iter()
+            .filter(|step| step.session.windows.iter().any(heavy))
+            .map(|step| step.session.name.clone())
+            .collect();
+        let comes_last = |step: &Step| match &step.target {
+            Target::Sharing(peer) => last.contains(peer),
+            _ => last.contains(&step.session.name),
+        };
+        self.steps.sort_by_key(comes_last);
+        for step in &mut self.steps {
+            step.session.windows.sort_by_key(heavy);
+        }
+        self.panes.sort_by_key(|step| heavy(&step.window));
+        self.manner = manner;
+        self
+    }
+
     /// Returns whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.steps.is_empty() && self.panes.is_empty() && self.respawns.is_empty()
     }
 
     /// Returns the programs besides shells that panes will have: those that start by themselves, and those that

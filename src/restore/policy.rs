@@ -8,15 +8,15 @@ const TABLE: [(Cause, Deed, Deed); 18] = [
     (Cause::PowerLoss, Deed::RestorePaced, Deed::Nothing),
     (Cause::KilledAtLogout, Deed::Restore, Deed::Nothing),
     (Cause::ManagerStopped, Deed::Restore, Deed::Nothing),
-    (Cause::OomdKill, Deed::RestorePaced, Deed::Keep),
-    (Cause::OomKill, Deed::RestorePaced, Deed::Keep),
+    (Cause::OomdKill, Deed::RestorePaced, Deed::RestorePaced),
+    (Cause::OomKill, Deed::RestorePaced, Deed::RestorePaced),
     // Somebody wanted that, and said so to systemd.
     (Cause::UnitStopped, Deed::Nothing, Deed::Nothing),
     (Cause::ServerCrashed, Deed::Restore, Deed::Nothing),
     (Cause::ServerKilled, Deed::Restore, Deed::Nothing),
     (Cause::SocketLost, Deed::Signal, Deed::Nothing),
     (Cause::Upgraded, Deed::Ask, Deed::Nothing),
-    (Cause::StartLimitHit, Deed::Ask, Deed::Nothing),
+    (Cause::StartLimitHit, Deed::Wait, Deed::Ask),
     (Cause::LastSession, Deed::Nothing, Deed::Nothing),
     (Cause::ProgramFailed, Deed::Nothing, Deed::Keep),
     (Cause::ProgramKilled, Deed::Nothing, Deed::Keep),
@@ -30,6 +30,26 @@ const TABLE: [(Cause, Deed, Deed); 18] = [
 pub fn deed(cause: Cause, kind: SubjectKind) -> Deed {
     let row = TABLE.iter().find(|(of, ..)| *of == cause);
     row.map_or(Deed::Nothing, |(_, server, part)| if kind == SubjectKind::Server { *server } else { *part })
+}
+
+/// Returns what is done, in words.
+pub fn in_words(deed: Deed) -> &'static str {
+    match deed {
+        Deed::Nothing => "nothing: what its user closed stays closed",
+        Deed::Restore => "it is brought back, with all that was in it",
+        Deed::RestorePaced => {
+            "it is brought back as the memory allows, what took most of it last; if that runs out again soon, it \
+             comes back as text that waits for Enter"
+        }
+        Deed::Ask => {
+            "nothing starts by itself: if its pane is back, press Enter there; if it stayed, tmux respawn-pane starts it \
+             again; else restore it by hand"
+        }
+        Deed::Wait => "the next one is started when the time is over within which that was too often",
+        Deed::Signal => "the server was told to make its socket again",
+        Deed::Keep => "it is not brought back by itself; what is known of it is kept",
+        Deed::Restart => "its program is started again, after a pause that grows ([restart] in config.toml)",
+    }
 }
 
 /// Returns whether a server that ended is brought back.

@@ -88,7 +88,8 @@ impl Lab {
         let program = Path::new(env!("CARGO_BIN_EXE_agent-keeper"));
         let tmux = self.tmux();
         let approved = Approved::none();
-        let executor = Executor { tmux: &tmux, store: &self.writer, program, mode, approved: &approved };
+        let executor =
+            Executor { tmux: &tmux, store: &self.writer, program, mode, approved: &approved, pacer: None };
         let report = self.runtime.block_on(executor.execute(&plan_once));
         assert!(report.complete(), "{report:?}");
         // The panes' processes need a moment to get where they shall be.

@@ -1,6 +1,7 @@
 //! Deaths: noticed here, looked into by a task, judged here, and written down.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,16 +12,15 @@ use crate::diagnosis::losses::{fleeting, gone, last_pane, newly_dead, whole};
 use crate::diagnosis::relevance::{end_of_panes, relevant};
 use crate::diagnosis::{diagnose, explain};
 use crate::model::evidence::{End, EndWitness, Evidence, Fact, KillCommand, Sighting};
-use crate::model::incident::{Cause, Incident, Subject, SubjectKind};
-use crate::model::{Dead, Generation, Pane, PaneId, Server, ServerId};
-use crate::restore::policy;
+use crate::model::incident::{Deed, Incident, Subject, SubjectKind};
+use crate::model::{Dead, Generation, Pane, PaneId, Server, ServerId, Snapshot};
 use crate::systemd::placement::Placement;
 use crate::tmux::observe::{Client, Observation};
 
 use super::super::action::Action;
 use super::super::event::{Ending, Inquiry};
-use super::State;
 use super::children::Kills;
+use super::{Phase, State};
 
 /// How long after a death is noticed it is looked into. Whoever knows more tells it within this time, and what ends
 /// together is seen to.
@@ -54,6 +54,8 @@ pub struct Death {
     pub last_seen_in: Option<Generation>,
     /// When that was taken.
     pub last_seen_at: Option<Timestamp>,
+    /// That snapshot itself: what comes back comes from there.
+    pub alive: Option<(Generation, Arc<Snapshot>)>,
 }
 
 /// What the state remembers of deaths.
@@ -97,9 +99,9 @@ impl Death {
 }
 
 impl Deaths {
-    /// Returns what is remembered of deaths at the beginning.
-    pub(super) fn remembering(habitat: Habitat) -> Self {
-        Self { remembered: habitat, ..Self::default() }
+    /// Takes in where an earlier keeper saw everything live.
+    pub(super) fn remember(&mut self, habitat: Habitat) {
+        self.remembered = habitat;
     }
 
     pub(super) fn sighted(&mut self, now: Duration, sighting: Sighting) {
@@ -111,7 +113,7 @@ impl Deaths {
     }
 
     /// Returns what was seen a moment ago.
-    fn recent(&self, now: Duration) -> Vec<Sighting> {
+    pub(super) fn recent(&self, now: Duration) -> Vec<Sighting> {
         let recent = self.sightings.iter().filter(|(came, _)| now <= *came + RECENT);
         recent.map(|(_, sighting)| sighting.clone()).collect()
     }
@@ -119,6 +121,11 @@ impl Deaths {
     /// Returns whether what is new at this look may be the keeper's own doing.
     fn made_by_us(&mut self, restoring: bool) -> bool {
         restoring | std::mem::replace(&mut self.restoring, restoring)
+    }
+
+    /// Returns whether there are deaths, noticed by some time, of which it is not known yet why.
+    pub(super) fn are_unjudged(&self, by: Duration) -> bool {
+        self.inquiring || self.waiting.iter().any(|death| death.noticed <= by)
     }
 
     fn add(&mut self, death: Death) {
@@ -249,23 +256,19 @@ impl State {
         self.note(now, subject, whereabouts, facts, generation);
     }
 
-    /// Notes that a server cannot be reached. It lives.
+    /// Notes something of a server that is no end of it: that it cannot be reached, that no further one is started.
     pub(super) fn note_unreachable(&mut self, now: Duration, subject: Subject, fact: Fact) {
-        let (facts, last_seen_in, last_seen_at) = (vec![fact], None, None);
+        let (facts, last_seen_in, last_seen_at, alive) = (vec![fact], None, None, None);
         let whereabouts = Whereabouts::default();
-        self.deaths.add(Death { subject, whereabouts, facts, noticed: now, last_seen_in, last_seen_at });
-    }
-
-    /// Returns why the living server ended in an orderly way, as far as that is known at once. Nothing was going down.
-    pub(super) fn cause_of_end(&self, now: Duration) -> Cause {
-        let Some(live) = &self.live else { return Cause::Unknown };
-        let subject = whole(&live.server);
-        let recent = self.deaths.recent(now);
-        let mut evidence = vec![Fact::Goodbye.undated(), Fact::NothingStopping.undated()];
-        if let Some(last) = recent.iter().map(|sighting| sighting.at).max() {
-            evidence.extend(relevant(&Habitat::of(live).whereabouts(&subject), None, last, &recent));
-        }
-        diagnose(&subject, &evidence).finding.cause
+        self.deaths.add(Death {
+            subject,
+            whereabouts,
+            facts,
+            noticed: now,
+            last_seen_in,
+            last_seen_at,
+            alive,
+        });
     }
 
     /// Notes that the server that was saved last has gone before anybody looked, now that there is another one.
@@ -301,7 +304,19 @@ impl State {
         }
         let last_seen_at = self.latest.as_ref().map(|(_, saved)| saved.taken_at);
         let last_seen_at = last_seen_at.filter(|_| last_seen_in.is_some());
-        self.deaths.add(Death { subject, whereabouts, facts, noticed: now, last_seen_in, last_seen_at });
+        if facts.iter().any(|fact| matches!(fact, Fact::KillCommand(_))) {
+            self.tombstones.add(&subject);
+        }
+        let alive = self.latest.clone().filter(|(latest, _)| Some(*latest) == last_seen_in);
+        self.deaths.add(Death {
+            subject,
+            whereabouts,
+            facts,
+            noticed: now,
+            last_seen_in,
+            last_seen_at,
+            alive,
+        });
     }
 
     /// Has the deaths looked into that have waited long enough.
@@ -335,14 +350,27 @@ impl State {
     }
 
     /// Judges.
-    pub(super) fn inquired(&mut self, inquiries: Vec<Inquiry>, found: Vec<Sighting>) -> Vec<Action> {
+    pub(super) fn inquired(
+        &mut self,
+        now: Duration,
+        inquiries: Vec<Inquiry>,
+        found: Vec<Sighting>,
+    ) -> Vec<Action> {
         self.deaths.inquiring = false;
         let seen = self.deaths.sightings.iter().map(|(_, sighting)| sighting.clone());
         let sightings: Vec<Sighting> = seen.chain(found).collect();
-        let incidents: Vec<Incident> =
-            inquiries.into_iter().map(|inquiry| incident(inquiry, &sightings)).collect();
+        let mut incidents = Vec::new();
+        for inquiry in inquiries {
+            let death = inquiry.death.clone();
+            let mut incident = incident(inquiry, &sightings);
+            self.conclude(now, &death, &mut incident);
+            incidents.push(incident);
+        }
         self.deaths.kills.claimed(&incidents);
-        vec![Action::Record(incidents)]
+        let record = vec![Action::Record(incidents)];
+        // A server that ended was waiting for that.
+        let ended = matches!(self.phase, Phase::Ended(_));
+        if ended { [record, self.tick_phase(now)].concat() } else { record }
     }
 
     /// Lets everybody know. That a death could not be written down is no reason to keep it quiet.
@@ -381,7 +409,6 @@ fn incident(inquiry: Inquiry, sightings: &[Sighting]) -> Incident {
         );
     }
     let verdict = diagnose(&death.subject, &all);
-    let deed = policy::deed(verdict.finding.cause, death.subject.kind);
     let first = all.iter().filter_map(|one| one.at).min();
     Incident {
         number: 0,
@@ -392,7 +419,7 @@ fn incident(inquiry: Inquiry, sightings: &[Sighting]) -> Incident {
         gaps,
         verdict,
         last_seen_in: death.last_seen_in,
-        deed,
+        deed: Deed::Nothing,
     }
 }
 

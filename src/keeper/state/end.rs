@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::model::{Closed, Reason, ServerId};
-use crate::restore::policy;
 
 use super::super::action::Action;
 use super::super::event::Ending;
@@ -20,13 +19,12 @@ impl State {
             Phase::Seeking | Phase::Restoring | Phase::Watching | Phase::Ended(_) => {}
         }
         self.note_server_end(now, ending);
-        match ending {
-            Ending::Orderly => {
-                self.phase = Phase::Ended(now);
-                Vec::new()
-            }
-            Ending::Lost => self.ask(Doubt::Lost),
+        self.ending = ending;
+        if ending == Ending::Orderly || self.is_starved(now, ending) {
+            self.phase = Phase::Ended(now);
+            return Vec::new();
         }
+        self.ask(Doubt::Lost)
     }
 
     /// Asks whether everything is going down, before something that is gone is believed to be closed or
@@ -53,11 +51,9 @@ impl State {
             // Asked before something happened that says more than the answer does.
             (_, false) if matches!(self.phase, Phase::Frozen(_)) => Vec::new(),
             (Doubt::Lost, false) if matches!(self.phase, Phase::Ended(_)) => Vec::new(),
-            (Doubt::Lost, false) => self.seek_again(),
-            (Doubt::Ended, false) if self.ended_with_the_rest() => self.seek_again(),
-            // It was told to end, and not by its user.
-            (Doubt::Ended, false) if policy::brings_back(self.cause_of_end(now)) => self.seek_again(),
-            (Doubt::Ended, false) => {
+            (Doubt::Lost, false) if self.comes_back(now, Ending::Lost) => self.seek_again(),
+            (Doubt::Ended, false) if self.comes_back(now, self.ending) => self.seek_again(),
+            (Doubt::Lost | Doubt::Ended, false) => {
                 let actions = self.save_closed(Closed::Server);
                 [actions, self.seek_again()].concat()
             }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use crate::diagnosis::losses::whole;
+use crate::model::evidence::Fact;
+use crate::model::incident::Subject;
+
 use super::super::action::Action;
 use super::{Phase, State};
 
-/// How many servers may be started within [`FOUNDINGS_WITHIN`]; a server that keeps ending has a reason.
-const FOUNDINGS_MAX: usize = 5;
-/// See [`FOUNDINGS_MAX`].
-const FOUNDINGS_WITHIN: Duration = Duration::from_secs(60);
+/// Under which name starts of servers are counted.
+const SERVER: &str = "server";
 
 impl State {
     pub(super) fn consider_founding(&mut self, now: Duration) -> Vec<Action> {
@@ -23,21 +25,33 @@ impl State {
             );
             return Vec::new();
         }
-        self.foundings.retain(|at| now < *at + FOUNDINGS_WITHIN);
-        if self.foundings.len() >= FOUNDINGS_MAX {
-            // When none could be started, why not says more.
-            self.problem.get_or_insert_with(|| {
-                format!(
-                    "tmux servers ended {FOUNDINGS_MAX} times within {} s; waiting before the next is started",
-                    FOUNDINGS_WITHIN.as_secs()
-                )
-            });
+        let limit = self.policy.restart.limit;
+        if !self.starts.start(now, SERVER, limit) {
+            self.say_limit(now);
             return Vec::new();
         }
-        self.foundings.push_back(now);
+        self.limit_told = false;
         self.phase = Phase::Founding;
         self.founding = true;
         vec![Action::Found]
+    }
+
+    /// Says, once, that servers end too often. The next is started when the interval is over.
+    fn say_limit(&mut self, now: Duration) {
+        let limit = self.policy.restart.limit;
+        let (starts, within_secs) = (limit.burst, limit.interval.as_secs());
+        // When none could be started, why not says more.
+        self.problem.get_or_insert_with(|| {
+            format!(
+                "tmux servers ended {starts} times within {within_secs} s; waiting before the next is started"
+            )
+        });
+        if !std::mem::replace(&mut self.limit_told, true)
+            && let Some((_, saved)) = &self.latest
+        {
+            let subject = Subject { panes: Vec::new(), ..whole(&saved.server) };
+            self.note_unreachable(now, subject, Fact::StartLimitHit { starts, within_secs });
+        }
     }
 
     pub(super) fn founded(&mut self, result: Result<(), String>) -> Vec<Action> {

@@ -1,18 +1,19 @@
 //! What the keeper knows, and what it decides. Pure: no I/O, and time comes in as a number.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::diagnosis::habitat::Habitat;
 use crate::model::entry::Happening;
 use crate::model::{Generation, PaneId, Reason, ServerId, Snapshot};
+use crate::restore::limit::Starts;
 use crate::restore::plan::Skip;
+use crate::restore::restart::Restart;
 use crate::systemd::placement::Placement;
 use crate::tmux::observe::Observation;
 
 use super::action::Action;
-use super::event::{Event, Look, Token};
+use super::event::{Ending, Event, Look, Token};
 
 mod children;
 mod deaths;
@@ -26,10 +27,13 @@ mod mismatch;
 mod orphan;
 mod request;
 mod restore;
+mod returns;
 mod save;
 mod shutdown;
 mod summary;
 mod texts;
+mod tombstones;
+mod verdict;
 
 pub use deaths::Death;
 use deaths::Deaths;
@@ -38,8 +42,12 @@ use greet::Greet;
 use guard::Guard;
 use kills::Kills;
 use request::Wish;
+use returns::Returns;
 pub use summary::Summary;
 use texts::KnownText;
+use tombstones::Tombstones;
+use verdict::Fates;
+pub use verdict::Past;
 
 /// How long something must be gone before it counts as closed by the user. When a machine goes down,
 /// panes, server and keeper end within this time of each other, and that must not look like intent.
@@ -49,11 +57,14 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// its end needs up to [`GOODBYE_MAX`](super::worker) to say how it ended.
 const VANISHED_MAX: Duration = Duration::from_secs(8);
 
+/// How long a server that ended waits for the verdict. Whoever is asked answers within a few seconds, or never.
+const VERDICT_MAX: Duration = Duration::from_secs(10);
+
 /// How often a keeper that has stopped for a shutdown asks whether there still is one.
 const FROZEN_ASK_EVERY: Duration = Duration::from_secs(30);
 
 /// What of the settings matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Whether to start a server where there is none.
     pub found: bool,
@@ -65,6 +76,10 @@ pub struct Policy {
     pub scrollback: bool,
     /// Time between two drills that nobody asked for; `None` for none.
     pub drill_every: Option<Duration>,
+    /// What is started again, and how often.
+    pub restart: Restart,
+    /// After how long nothing of a saved state starts without being asked; `None` for never.
+    pub still_yours: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +88,7 @@ enum Phase {
     Founding,
     Restoring,
     Watching,
-    /// The server ended in an orderly way at this time.
+    /// The server ended at this time, and it is found out why.
     Ended(Duration),
     /// A last look and a last save, then this; given up at this time.
     Finishing(Then, Duration),
@@ -141,7 +156,10 @@ pub struct State {
     at_rest: Option<(Arc<Observation>, Option<Generation>, Duration)>,
     /// Since when looks find no server although none was seen to end.
     vanished_since: Option<Duration>,
-    foundings: VecDeque<Duration>,
+    /// What was started, and how often.
+    starts: Starts,
+    /// Whether it was told that servers end too often.
+    limit_told: bool,
     /// When a server was last told to make its socket again.
     signalled_at: Option<Duration>,
     /// The server of which it has been told that it cannot be talked to.
@@ -160,6 +178,13 @@ pub struct State {
     deaths: Deaths,
     greet: Greet,
     kills: Kills,
+    fates: Fates,
+    returns: Returns,
+    tombstones: Tombstones,
+    /// How the server ended that ended last.
+    ending: Ending,
+    /// Why a restore waits.
+    restore_waits: Option<String>,
     problem: Option<String>,
     save_problem: Option<String>,
     record_problem: Option<String>,
@@ -192,7 +217,8 @@ impl State {
             output_saved_at: None,
             at_rest: None,
             vanished_since: None,
-            foundings: VecDeque::new(),
+            starts: Starts::default(),
+            limit_told: false,
             signalled_at: None,
             mismatched: None,
             wanted: None,
@@ -204,18 +230,17 @@ impl State {
             deaths: Deaths::default(),
             greet: Greet::default(),
             kills: Kills::default(),
+            fates: Fates::default(),
+            returns: Returns::default(),
+            tombstones: Tombstones::default(),
+            ending: Ending::Lost,
+            restore_waits: None,
             problem: None,
             save_problem: None,
             record_problem: None,
             restore_problem: None,
             published: Summary::default(),
         }
-    }
-
-    /// Returns the state of a keeper that knows where an earlier one saw the server live.
-    #[must_use]
-    pub fn remembering(self, habitat: Habitat) -> Self {
-        Self { deaths: Deaths::remembering(habitat), ..self }
     }
 
     /// Takes in what happened at `now` (time since some fixed moment) and returns what to do about it.
@@ -232,13 +257,17 @@ impl State {
                 self.deaths.sighted(now, sighting);
                 Vec::new()
             }
-            Event::Inquired(inquiries, found) => self.inquired(inquiries, found),
+            Event::Inquired(inquiries, found) => self.inquired(now, inquiries, found),
             Event::Recorded(incidents, result) => self.recorded(now, incidents, result),
             Event::Greeted(somebody) => {
                 self.greet.greeted(somebody);
                 Vec::new()
             }
             Event::Happened(what) => vec![Action::Note(what)],
+            Event::RestoreWaits(why) => {
+                self.restore_waits = why.filter(|_| self.restoring);
+                Vec::new()
+            }
             Event::Signalled(result) => self.signalled(result),
             Event::Founded(result) => self.founded(result),
             Event::Saved(result) => self.saved(now, result),
@@ -274,7 +303,10 @@ impl State {
     fn tick_phase(&mut self, now: Duration) -> Vec<Action> {
         match self.phase {
             Phase::Seeking | Phase::Watching => [self.consider_drill(now), self.look()].concat(),
-            Phase::Ended(since) if now >= since + SETTLE && self.saving.is_none() => self.ask(Doubt::Ended),
+            Phase::Ended(since) if now >= since + SETTLE && self.saving.is_none() => {
+                let known = self.is_judged() || now >= since + VERDICT_MAX;
+                if known { self.ask(Doubt::Ended) } else { Vec::new() }
+            }
             Phase::Finishing(then, deadline) if now >= self.patience(then, deadline) => {
                 self.finish(now, then)
             }
@@ -357,7 +389,7 @@ impl State {
             }
             Phase::Seeking | Phase::Watching => {
                 self.phase = Phase::Watching;
-                match self.consider_wish() {
+                match self.consider_wish().or_else(|| self.consider_returns(now)) {
                     Some(actions) => actions,
                     None => self.consider_save(now),
                 }

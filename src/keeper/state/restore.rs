@@ -15,6 +15,7 @@ impl State {
     pub(super) fn reconcile(&mut self, now: Duration, id: ServerId) -> Vec<Action> {
         self.note_server_gone(now, &id);
         self.reconciled = Some(id);
+        self.heed_tombstones();
         self.guard_predecessor(now);
         let live = self.live.as_ref().map(|live| &live.server);
         let unasked = self
@@ -23,7 +24,11 @@ impl State {
             .filter(|(_, head)| self.policy.restore && self.closed.as_ref() != Some(&head.server.id));
         let plan = unasked.map(|(generation, head)| plan::plan_unasked(*generation, head, live));
         match plan.filter(|plan| !plan.is_empty()) {
-            Some(plan) => self.start_restore(plan),
+            Some(plan) => {
+                let server = self.head.as_ref().map(|(_, head)| head.server.id.clone()).unwrap_or_default();
+                let manner = self.manner_of(now, &server);
+                self.start_restore(plan.in_manner(manner))
+            }
             None => {
                 self.phase = Phase::Watching;
                 self.consider_save(now)
@@ -31,7 +36,22 @@ impl State {
         }
     }
 
-    fn start_restore(&mut self, plan: Plan) -> Vec<Action> {
+    /// Forgets of the head what was closed since it was saved, if its server is gone.
+    fn heed_tombstones(&mut self) {
+        let Some(head) = self.head.clone() else { return };
+        let server = head.1.server.id.clone();
+        if self.reconciled.as_ref() == Some(&server) || head.1.closed.is_some() {
+            return;
+        }
+        let left = self.tombstones.without(&head);
+        if self.tombstones.has_server(&server) || left.1.server.sessions.is_empty() {
+            self.bury(&server);
+        } else {
+            self.head = Some(left);
+        }
+    }
+
+    pub(super) fn start_restore(&mut self, plan: Plan) -> Vec<Action> {
         let alive = plan.skips.iter().filter(|skip| skip.why == SkipReason::Alive);
         self.unsaved = alive.map(|skip| skip.session.clone()).collect();
         self.phase = Phase::Restoring;
@@ -41,6 +61,7 @@ impl State {
 
     pub(super) fn restored(&mut self, now: Duration, generation: Generation, report: Report) -> Vec<Action> {
         self.restoring = false;
+        self.restore_waits = None;
         let made = report.sessions.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)));
         self.unsaved.extend(made.map(|(name, _)| name.clone()));
         self.restore_problem = (!report.complete()).then(|| {

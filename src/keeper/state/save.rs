@@ -9,7 +9,7 @@ use crate::tmux::observe::Observation;
 use super::super::action::{Action, SaveJob};
 use super::super::changes::{details, lacks, structure};
 use super::super::event::{Answer, Saved};
-use super::{Doubt, Phase, SETTLE, State};
+use super::{Doubt, Phase, SETTLE, State, VERDICT_MAX};
 
 /// How long it holds that nothing is to be saved of a server that is as it was. Some of it becomes due with time.
 const AT_REST_MAX: Duration = Duration::from_secs(10);
@@ -43,7 +43,9 @@ impl State {
         }
         if self.has_shrunk(&live) {
             let since = *self.shrunk_since.get_or_insert(now);
-            return if now >= since + SETTLE { self.ask(Doubt::Shrunk) } else { Vec::new() };
+            // What was lost may come back.
+            let known = !self.deaths.are_unjudged(since) || now >= since + VERDICT_MAX;
+            return if now >= since + SETTLE && known { self.ask(Doubt::Shrunk) } else { Vec::new() };
         }
         self.shrunk_since = None;
         self.review_guard(now, &live, asked);

@@ -39,12 +39,18 @@ impl State {
             server: live.map(|live| live.server.id.pid),
             counts: live.map(|live| live.server.counts()).unwrap_or_default(),
             head: self.head.as_ref().map(|(generation, head)| (*generation, head.taken_at)),
-            problem: [&self.problem, &self.save_problem, &self.restore_problem, &self.record_problem]
-                .into_iter()
-                .flatten()
-                .next()
-                .cloned()
-                .or_else(|| self.doubt_in_words()),
+            problem: [
+                &self.problem,
+                &self.save_problem,
+                &self.restore_waits,
+                &self.restore_problem,
+                &self.record_problem,
+            ]
+            .into_iter()
+            .flatten()
+            .next()
+            .cloned()
+            .or_else(|| self.doubt_in_words()),
             notice: self.drills.notice(),
         }
     }

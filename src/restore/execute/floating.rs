@@ -123,6 +123,7 @@ impl Run<'_> {
         cell: Option<&Floating>,
         pane: &Pane,
     ) -> Result<(PaneId, Option<Floating>), StepError> {
+        self.pace(pane).await;
         let command = self.with_program(target.command(cell), pane)?;
         let [id, layout] = self.make(command, pane.directory.as_path()).await?;
         let id = parse(&id)?;

@@ -1,6 +1,6 @@
 //! What is written down of deaths: each once, with its cause.
 
-use super::stories::{Line, lost, nothing, orderly, saved, sees, snapshot};
+use super::stories::{Line, lost, nothing, orderly, saved, sees, snapshot, step};
 use super::*;
 
 use jiff::Timestamp;
@@ -174,7 +174,7 @@ fn a_server_that_systemd_ended_after_an_oom_kill_comes_back_although_it_said_goo
             (5, Event::GoingDown(false)),
             (5, nothing()),
         ] {
-            done.extend(state.step(Duration::from_secs(secs), event));
+            done.extend(step(&mut state, secs, event, &[]));
         }
         told(&done)
     };

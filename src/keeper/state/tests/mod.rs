@@ -8,13 +8,16 @@ use crate::keeper::action::SaveJob;
 use crate::keeper::event::{Answer, Asked, Ending, Proven, Saved, Text};
 use crate::model::{Closed, Scrollback, Server, sample};
 use crate::restore::execute::{Outcome, Report};
+use crate::restore::limit::StartLimit;
 use crate::restore::plan::Selection;
+use crate::restore::restart::RestartOn;
 use crate::tmux::observe::{OutputMark, Vitals};
 
 mod deaths;
 mod drills;
 mod greet;
 mod guard;
+mod policy;
 mod stories;
 mod world;
 
@@ -24,6 +27,16 @@ const POLICY: Policy = Policy {
     output_interval: Duration::from_secs(5),
     scrollback: true,
     drill_every: None,
+    restart: Restart {
+        shells: RestartOn::Never,
+        agents: RestartOn::Never,
+        programs: RestartOn::OnFailure,
+        agent_names: Vec::new(),
+        delay: Duration::from_secs(1),
+        delay_max: Duration::from_secs(60),
+        limit: StartLimit { burst: 5, interval: Duration::from_secs(60) },
+    },
+    still_yours: None,
 };
 
 /// Returns what a look at a server sees; every pane has printed `printed` lines.
@@ -53,8 +66,10 @@ fn told(actions: &[Action]) -> String {
             Action::BringBackSocket { pid } => format!("signal {pid}"),
             Action::Save(job) => told_save(job),
             Action::Restore(plan) => {
-                let names: Vec<&str> = plan.steps.iter().map(|step| step.session.name.as_str()).collect();
-                format!("restore {}", names.join("+"))
+                let sessions = plan.steps.iter().map(|step| step.session.name.clone());
+                let panes = plan.panes.iter().map(|step| format!("panes of {}", step.session));
+                let respawns = plan.respawns.iter().map(|respawn| format!("respawn {}", respawn.pane.id));
+                format!("restore {}", sessions.chain(panes).chain(respawns).collect::<Vec<_>>().join("+"))
             }
             Action::ReviewDrills => "review drills".to_owned(),
             Action::Drill => "drill".to_owned(),

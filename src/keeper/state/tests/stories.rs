@@ -2,6 +2,11 @@
 
 use super::*;
 
+use jiff::Timestamp;
+
+use crate::keeper::event::Inquiry;
+use crate::model::evidence::Fact;
+
 /// A second, what happens, and what is done about it.
 pub(super) type Line = (u64, Event, &'static str);
 
@@ -33,13 +38,36 @@ impl Story {
         let head = self.head.map(|head| (1, Arc::new(head)));
         let mut state = State::new(self.policy, head);
         for (at, (second, event, expected)) in self.lines.into_iter().enumerate() {
-            let done = told(&state.step(Duration::from_secs(second), event));
+            let done = told(&step(&mut state, second, event, &[]));
             if done != expected {
                 return Err(format!("{}: line {at}: {expected:?} is told, {done:?} is done", self.title));
             }
         }
         Ok(state)
     }
+}
+
+/// Tells a keeper what happens. What it asks of deaths is answered at once: nothing is known but these facts.
+pub(super) fn step(state: &mut State, second: u64, event: Event, facts: &[Fact]) -> Vec<Action> {
+    let mut done = Vec::new();
+    for action in state.step(Duration::from_secs(second), event) {
+        let Action::Inquire(deaths) = action else {
+            done.push(action);
+            continue;
+        };
+        let noticed = Timestamp::from_second(second.cast_signed()).unwrap();
+        let evidence: Vec<_> = facts.iter().cloned().map(Fact::undated).collect();
+        let inquiry = |death| Inquiry {
+            death,
+            noticed,
+            evidence: evidence.clone(),
+            gaps: Vec::new(),
+            memory_watched: false,
+        };
+        let inquiries = deaths.into_iter().map(inquiry).collect();
+        done.extend(step(state, second, Event::Inquired(inquiries, Vec::new()), facts));
+    }
+    done
 }
 
 pub(super) fn sees(number: u32, names: &[&str]) -> Event {
