@@ -8,6 +8,7 @@ use crate::cause::in_words;
 use crate::diagnosis::explain;
 use crate::doctor::CHECKS;
 use crate::history::{self, Range};
+use crate::model::evidence::Fact;
 use crate::model::incident::{Cause, Confidence, Deed, Incident, SubjectKind};
 use crate::model::plural;
 use crate::restore::policy;
@@ -67,6 +68,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
         None if arguments.last => incidents.last().copied(),
         None => incidents.iter().rfind(|incident| explain::is_unwanted(incident)).copied(),
     };
+    if arguments.target.is_none() && !context.json {
+        say_closed_terminal(&incidents, found);
+    }
     let Some(incident) = found else {
         return nothing(context, &incidents);
     };
@@ -90,6 +94,25 @@ fn say_damage(history: &mut history::History) {
     }
     for error in history.unread.drain(..) {
         note(&in_words(error));
+    }
+}
+
+/// Says that a terminal was closed after all that is told: whoever asks may ask for that, and it is no death.
+fn say_closed_terminal(incidents: &[&Incident], found: Option<&Incident>) {
+    let Some(last) = incidents.last().filter(|last| found.is_none_or(|found| last.number > found.number))
+    else {
+        return;
+    };
+    let session = last.evidence.iter().find_map(|one| match &one.fact {
+        Fact::ClientLost { session, .. } => Some(session),
+        _ => None,
+    });
+    if let Some(session) = session {
+        let sentence = explain::sentence(last);
+        note(&printable(&format!(
+            "{}: {sentence}; its session lives: tmux attach -t '={session}'",
+            clock(last.at)
+        )));
     }
 }
 
