@@ -34,8 +34,9 @@ const WAKES: u64 = 3;
 /// How much more often it may have woken up, when others had the processor meanwhile. Another client takes more.
 const WAKES_MORE: u64 = 1;
 
-/// How many looks in a row may each see panes come or go before that counts as a storm.
-const STORM: u32 = 4;
+/// When panes that come and go count as a storm: each look that sees some counts two, each that sees none takes back
+/// one. Half of the looks at windows that live for an instant see none.
+const STORM: u32 = 8;
 
 /// How long a server is left alone in a storm. It is looked at as soon as that is over. What it says costs it more the
 /// more there is, and in a storm much of that is over when it is read.
@@ -45,7 +46,7 @@ const STORM_MAX: Duration = Duration::from_secs(8);
 #[derive(Debug, Clone)]
 pub(super) struct Asleep {
     seen: Arc<Observation>,
-    /// How many looks in a row, up to this one, have seen panes come or go.
+    /// How much panes come and go, up to twice [`STORM`].
     changes: u32,
     /// Whether nobody but us had the server do anything while it was asked. Else the answer may be older than that.
     alone: bool,
@@ -92,8 +93,9 @@ impl Asleep {
                 _ => BELIEVED_MIN,
             },
             changes: match &before {
-                Some((before, _)) if !same_panes(&before.seen, &seen) => before.changes + 1,
-                _ => 0,
+                Some((before, _)) if same_panes(&before.seen, &seen) => before.changes.saturating_sub(1),
+                Some((before, _)) => (before.changes + 2).min(2 * STORM),
+                None => 0,
             },
             seen,
             glance: run,
