@@ -49,9 +49,8 @@ fn how_programs_end_is_told_by_tmux_where_panes_remain() {
         let line = format!("tmux wait-for go{index}; {command}");
         keeper.tmux.run(&["new-window", "-d", "-t", &format!("web:{index}"), "sh", "-c", &line]);
         let place = format!("web:{index}.0");
-        until("the keeper to see it", || {
-            keeper.ctl_json(&["status"]).to_string().contains(&format!("go{index}"))
-        });
+        // What status shows it reads itself; what is saved the keeper has seen.
+        keeper.saved("the pane", |snapshot| snapshot.to_string().contains(&format!("go{index}")));
         keeper.tmux.run(&["wait-for", "-S", &format!("go{index}")]);
         assert_eq!(words(&told(&keeper, &place)), (cause, confidence), "{command}");
     }

@@ -52,17 +52,24 @@ impl Worker {
 async fn greet(tmux: &Tmux, greeting: &Greeting) -> Result<Option<String>, TmuxError> {
     let answer = tmux.run(&[Command::new("list-clients").arg("-F").arg(CLIENT)]).await?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
-    let people = answer.lines().filter_map(parse).filter(|client| !client.control_mode);
+    let clients: Vec<Client> = answer.lines().filter_map(parse).collect();
+    let people = clients.iter().filter(|client| !client.control_mode);
     let Some(first) = people.min_by_key(|client| client.created) else { return Ok(None) };
-    let line = line(greeting, &Zoned::now(), first.width);
-    let flows = Version::parse(&first.version).is_none_or(|v| (v.major, v.minor) >= (3, 6));
-    let mut show = Command::new("display-message").flag("-c", &first.name);
-    if flows {
+    let since = |minor| Version::parse(&first.version).is_none_or(|v| (v.major, v.minor) >= (3, minor));
+    let mut show = Command::new("display-message");
+    if since(3) {
+        show = show.flag("-c", &first.name);
+    } else if clients.iter().any(|client| client.control_mode) {
+        // 3.2a takes no value for -c, and chooses the client that was active last: it must be a person's.
+        return Ok(None);
+    }
+    if since(6) {
         show = show.arg("-C");
     }
-    let time = if flows { SHOWN_MS } else { SHOWN_FROZEN_MS };
+    let time = if since(6) { SHOWN_MS } else { SHOWN_FROZEN_MS };
+    let line = line(greeting, &Zoned::now(), first.width);
     tmux.run(&[show.flag("-d", time).literal(line.as_bytes())]).await?;
-    Ok(Some(first.name))
+    Ok(Some(first.name.clone()))
 }
 
 fn parse(line: &str) -> Option<Client> {
