@@ -7,7 +7,7 @@
 //! pane scopes of tmux are gone the moment they have failed. But what is counted in a group is counted in all above
 //! it too, and stays. So the parent of every group is followed as well; of one kill both tell, each by its own path.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
@@ -34,6 +34,9 @@ pub const ROOT: &str = "/sys/fs/cgroup";
 /// How many control groups are watched, parents included: some for each of very many panes. The kernel's own bound
 /// is per user and shared with everything that the user runs (`fs.inotify.max_user_watches`, 8192 on small machines).
 pub const WATCHES_MAX: usize = 512;
+
+/// How many groups are remembered that were watched.
+const KNOWN_MAX: usize = 4 * WATCHES_MAX;
 
 /// How long it may take from the moment at which a limit is reached, which is counted, to the kill that follows. Both
 /// send a notice, so a look can fall in between; and not every limit that is reached ends in a kill.
@@ -81,10 +84,10 @@ impl MemoryWatch {
         }
     }
 
-    /// Returns whether all that should be watched is, so that silence means that nothing was killed there.
-    pub fn misses_nothing(&self) -> bool {
-        let groups = self.shared.groups();
-        !groups.bound_told && !groups.refusal_told
+    /// Returns whether a control group is watched, or was until it went, so that silence means that nothing was killed
+    /// there.
+    pub fn would_tell(&self, path: &str) -> bool {
+        self.shared.groups().known.iter().any(|known| known == path)
     }
 
     #[cfg(test)]
@@ -168,6 +171,8 @@ struct Groups {
     root: PathBuf,
     watched: HashMap<String, Group>,
     paths: HashMap<i32, String>,
+    /// The groups that were watched last, the newest first.
+    known: VecDeque<String>,
     /// What was seen in groups when they were forgotten, and is still to be told.
     last_sightings: Vec<Sighting>,
     /// What is said once, and not at every look.
@@ -206,7 +211,8 @@ impl Group {
 impl Groups {
     fn below(root: PathBuf) -> Self {
         let (watched, paths, last_sightings) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { root, watched, paths, last_sightings, refusal_told: false, bound_told: false }
+        let known = VecDeque::new();
+        Self { root, watched, paths, known, last_sightings, refusal_told: false, bound_told: false }
     }
 
     fn follow(&mut self, notices: &OwnedFd, paths: impl IntoIterator<Item = String>) {
@@ -260,12 +266,20 @@ impl Groups {
             Ok(seen) => {
                 self.watched.insert(path.to_owned(), Group { watch, file, seen, before_limit: None });
                 self.paths.insert(watch, path.to_owned());
+                self.remember(path);
                 Ok(())
             }
             Err(error) => {
                 let _ = inotify::remove_watch(notices, watch);
                 Err(error)
             }
+        }
+    }
+
+    fn remember(&mut self, path: &str) {
+        if !self.known.iter().any(|known| known == path) {
+            self.known.truncate(KNOWN_MAX - 1);
+            self.known.push_front(path.to_owned());
         }
     }
 
@@ -338,7 +352,6 @@ fn parent(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
 
     use tempfile::TempDir;
     use tokio::sync::mpsc::{Receiver, channel};

@@ -84,6 +84,7 @@ impl Worker {
         started: Instant,
         deaths: Vec<Death>,
     ) -> (Vec<Inquiry>, Vec<Sighting>) {
+        debug!(deaths = deaths.len(), "looking into deaths");
         let now = Timestamp::now();
         let ago = |death: &Death| {
             SignedDuration::try_from(started.elapsed().saturating_sub(death.noticed)).unwrap_or_default()
@@ -109,10 +110,11 @@ impl Worker {
                 facts.into_iter().map(Fact::undated).collect()
             };
             let unseen = death.facts.contains(&Fact::GoneUnseen);
-            let memory_watched =
-                !unseen && self.memory.as_ref().is_some_and(|memory| memory.misses_nothing());
+            let told = |cgroup: &String| self.memory.as_ref().is_some_and(|memory| memory.would_tell(cgroup));
+            let memory_watched = !unseen && death.whereabouts.cgroups.iter().all(told);
             inquiries.push(Inquiry { death, noticed, evidence, gaps, memory_watched });
         }
+        debug!(deaths = inquiries.len(), "looked into deaths");
         (inquiries, found)
     }
 

@@ -54,6 +54,8 @@ struct Row {
     happened: Option<String>,
     /// What is so when the keeper has done what it does about it.
     after: Option<String>,
+    /// The same when no keeper watched, if that is something else.
+    unwatched_after: Option<String>,
     /// On which release only.
     only: Option<String>,
     /// What is different on Debian 12, where panes have no scopes of their own.
@@ -185,7 +187,8 @@ impl Trial<'_> {
             "{said}, and should be {cause}: {}",
             self.user(&format!("keeperctl why {}", death["number"]))?
         );
-        if let Some(condition) = &self.row.after {
+        let unwatched = self.row.unwatched_after.as_ref().filter(|_| !watched);
+        if let Some(condition) = unwatched.or(self.row.after.as_ref()) {
             self.user(&until(condition)).with_context(|| format!("no {condition} afterwards"))?;
         }
         Ok(said)
