@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
@@ -17,6 +18,9 @@ use crate::on;
 
 /// The rows.
 const MATRIX: &str = include_str!("matrix.toml");
+
+/// How long the guest may take for one step of a row. Rows that are wrong are waited for so long.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The server of all rows.
 const SERVER: &str = "/tmp/tmux-1000/default";
@@ -197,13 +201,11 @@ impl Trial<'_> {
     /// Runs a script as the user without a login, which would take the guest seconds.
     fn user(&self, script: &str) -> Result<String> {
         let script = format!("{}\n{script}", self.matrix.prelude);
-        root(
-            self.machine,
-            &format!(
-                "runuser -u agent -- env -i HOME=/home/agent USER=agent SHELL=/bin/bash PATH=/home/agent/.local/bin:/usr/bin:/bin \
-                LANG=C.UTF-8 XDG_RUNTIME_DIR=/run/user/1000 bash -c \"$(cat <<'SCRIPT'\ncd\n{script}\nSCRIPT\n)\""
-            ),
-        )
+        let script = format!(
+            "runuser -u agent -- env -i HOME=/home/agent USER=agent SHELL=/bin/bash PATH=/home/agent/.local/bin:/usr/bin:/bin \
+            LANG=C.UTF-8 XDG_RUNTIME_DIR=/run/user/1000 bash -c \"$(cat <<'SCRIPT'\ncd\n{script}\nSCRIPT\n)\""
+        );
+        self.machine.command(User::Root, &script).deadline(PATIENCE).ok()
     }
 
     /// Makes ready, prepares, and has a snapshot show it. Returns the number of the last death, and the server.

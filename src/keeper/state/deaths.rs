@@ -1,6 +1,6 @@
 //! Deaths: noticed here, looked into by a task, judged here, and written down.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,13 +158,14 @@ impl State {
         }
         let made_by_us = self.deaths.made_by_us(self.restoring);
         self.note_fleeting(now, before, after, made_by_us);
-        for (subject, pane) in newly_dead(&before.server, &after.server) {
+        let dead = &dead_panes(after) - &dead_panes(before);
+        for (subject, pane) in newly_dead(&before.server, &after.server, &dead) {
             let lived = |(_, _, other): (_, _, &Pane)| other.id == pane.id;
             if made_by_us && !before.server.panes().any(lived) {
                 continue; // It was dead in the snapshot, too.
             }
             let whereabouts = before_lived.whereabouts(&subject);
-            let facts = pane.dead.map(ended).into_iter().collect();
+            let facts = vec![pane.dead.map_or(Fact::EndUnknown, ended)];
             self.note(now, subject, whereabouts, facts, generation);
         }
     }
@@ -421,6 +422,10 @@ fn incident(inquiry: Inquiry, sightings: &[Sighting]) -> Incident {
         last_seen_in: death.last_seen_in,
         deed: Deed::Nothing,
     }
+}
+
+fn dead_panes(seen: &Observation) -> HashSet<PaneId> {
+    seen.vitals.iter().filter(|(_, vitals)| vitals.dead).map(|(pane, _)| *pane).collect()
 }
 
 fn ended(dead: Dead) -> Fact {
