@@ -35,7 +35,7 @@ const REQUESTS_MAX: usize = 32;
 
 /// How often, between two looks, a server is glanced at: whether it has run. If so it is looked at at once, unless that
 /// was done a moment ago. So what changes after a rest is seen that much sooner.
-const GLANCES: u32 = 8;
+const GLANCES: u32 = 5;
 
 /// Everything a keeper needs to start.
 #[derive(Debug)]
