@@ -12,7 +12,7 @@ use crate::tmux::observe::Observation;
 
 /// How long a server that does not run is believed to be as it was, at first. Each time that proves true it is believed
 /// longer, up to [`BELIEVED_MAX`].
-const BELIEVED_MIN: Duration = Duration::from_secs(15);
+const BELIEVED_MIN: Duration = Duration::from_secs(60);
 
 /// How long it is believed at most.
 const BELIEVED_MAX: Duration = Duration::from_secs(240);
@@ -20,8 +20,9 @@ const BELIEVED_MAX: Duration = Duration::from_secs(240);
 /// How many times longer than before.
 const LONGER: u32 = 4;
 
-/// How old what was seen of its panes' processes becomes at most; at first it is believed as long as the server. What
-/// they do without printing, and without anybody typing, is seen this late.
+/// How old what was seen of its panes' processes becomes, at first and at most. What they do without printing, and
+/// without anybody typing, is seen this late.
+const PROCESSES_MIN: Duration = Duration::from_secs(15);
 const PROCESSES_MAX: Duration = Duration::from_secs(60);
 
 /// How long a server may take to let go a client that has left: 6 ms in nine of ten times on a busy machine.
@@ -36,7 +37,7 @@ const WAKES_MORE: u64 = 1;
 
 /// When panes that come and go count as a storm: each look that sees some counts two, each that sees none takes back
 /// one. Half of the looks at windows that live for an instant see none.
-const STORM: u32 = 8;
+const STORM: u32 = 4;
 
 /// How long a server is left alone in a storm. It is looked at as soon as that is over. What it says costs it more the
 /// more there is, and in a storm much of that is over when it is read.
@@ -142,7 +143,7 @@ impl Asleep {
 
     /// Returns whether its panes' processes are to be looked at.
     pub(super) fn is_due(&self) -> bool {
-        self.renewed.elapsed() >= PROCESSES_MAX.min(self.believed)
+        self.renewed.elapsed() >= (self.asked.elapsed() / 2).clamp(PROCESSES_MIN, PROCESSES_MAX)
     }
 
     /// Notes what was seen of its panes' processes.

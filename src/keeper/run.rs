@@ -40,7 +40,7 @@ const REQUESTS_MAX: usize = 32;
 
 /// How often, between two looks, a server is glanced at: whether it has run. If so it is looked at at once, unless that
 /// was done a moment ago. So what changes after a rest is seen that much sooner.
-const GLANCES: u32 = 8;
+const GLANCES: u32 = 4;
 
 /// Everything a keeper needs to start.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ pub async fn run(mut startup: Startup) -> Result<(), StartupError> {
     let mut state = initial_state(&mut startup)?;
     let mut ticks = tokio::time::interval(startup.settings.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let alone = startup.settings.interval * 5 / 8;
+    let alone = startup.settings.interval / 2;
     let mut glances = tokio::time::interval(startup.settings.interval / GLANCES);
     glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watchdog = Watchdog::start();
