@@ -44,29 +44,28 @@ pub fn relevant(
     found
 }
 
-/// Returns how the panes of a server ended that has said goodbye, in the order in which it was seen: before it, or
-/// because of it. `emptied`: whether it ends with its last session.
+/// Returns how the panes of a server ended that has said goodbye: before it, or because of it. `emptied`: whether it ends with its last session.
 pub fn end_of_panes(whereabouts: &Whereabouts, emptied: bool, sightings: &[Sighting]) -> Option<Fact> {
     let end_of = |pid: &u32| {
-        let is_end = |one: &Sighting| {
+        let is_end = |one: &&Sighting| {
             one.about == About::Process(*pid) && matches!(one.fact, Fact::Ended { .. } | Fact::EndUnknown)
         };
-        sightings.iter().rposition(is_end)
+        sightings.iter().rfind(is_end)
     };
-    let ends = |at: usize| match sightings[at].fact {
+    let how = |sighting: &Sighting| match sighting.fact {
         Fact::Ended { end, .. } => Some(end),
         _ => None,
     };
-    let panes: Vec<Option<usize>> = whereabouts.inmates.iter().map(end_of).collect();
-    if panes.iter().flatten().any(|at| ends(*at) == Some(End::Killed(HUNG_UP))) {
+    let panes: Vec<Option<&Sighting>> = whereabouts.inmates.iter().map(end_of).collect();
+    if panes.iter().flatten().any(|pane| how(pane) == Some(End::Killed(HUNG_UP))) {
         return Some(Fact::PanesHungUp);
     }
     let server = whereabouts.pids.first().and_then(end_of)?;
-    let panes: Vec<usize> = panes.into_iter().collect::<Option<_>>()?;
-    if !emptied || panes.is_empty() || panes.iter().any(|at| *at > server) {
+    let panes: Vec<&Sighting> = panes.into_iter().collect::<Option<_>>()?;
+    if !emptied || panes.is_empty() || panes.iter().any(|pane| pane.at > server.at) {
         return None;
     }
-    let all_exited = panes.iter().all(|at| matches!(ends(*at), Some(End::Exited(_))));
+    let all_exited = panes.iter().all(|pane| matches!(how(pane), Some(End::Exited(_))));
     Some(if all_exited { Fact::NoSessionLeft } else { Fact::PanesEndedFirst })
 }
 
@@ -201,13 +200,16 @@ mod tests {
     #[test]
     fn a_server_that_says_goodbye_was_empty_or_was_told_to_end() {
         let server = Whereabouts { pids: vec![1], inmates: vec![7, 8], ..Whereabouts::default() };
-        let end = |pid, end| seen(0, About::Process(pid), Fact::Ended { end, witness: EndWitness::Kernel });
+        let at = |pid| i64::from(pid == 1);
+        let end =
+            |pid, end| seen(at(pid), About::Process(pid), Fact::Ended { end, witness: EndWitness::Kernel });
         let exits = |pid| end(pid, End::Exited(130));
-        let unknown = |pid| seen(0, About::Process(pid), Fact::EndUnknown);
+        let unknown = |pid| seen(at(pid), About::Process(pid), Fact::EndUnknown);
+        let late = seen(2, About::Process(8), Fact::EndUnknown);
         let told = |sightings: &[Sighting]| end_of_panes(&server, true, sightings);
         assert_eq!(told(&[exits(7), exits(8), exits(1)]), Some(Fact::NoSessionLeft));
         assert_eq!(told(&[exits(7), unknown(8), unknown(1)]), Some(Fact::PanesEndedFirst));
-        assert_eq!(told(&[exits(7), exits(1), exits(8)]), None, "one was still there");
+        assert_eq!(told(&[exits(7), exits(1), late]), None, "one was still there");
         assert_eq!(told(&[exits(7), exits(1)]), None, "nobody knows of the other");
         assert_eq!(told(&[exits(1), exits(7), end(8, End::Killed(1))]), Some(Fact::PanesHungUp));
         assert_eq!(end_of_panes(&server, false, &[exits(7), exits(8), exits(1)]), None, "exit-empty is off");

@@ -103,13 +103,7 @@ pub async fn run(mut startup: Startup) -> Result<(), StartupError> {
         socket: startup.tmux.socket().display().to_string(),
     };
     let _peers = serve::serve_peers(&startup.places.bus_socket(), keeper.clone())?;
-    let _bus = match serve::serve_on_bus(keeper).await {
-        Ok(connection) => Some(connection),
-        Err(error) => {
-            info!(%error, "not on the user bus; keeperctl does not need it");
-            None
-        }
-    };
+    let _bus = serve_on_bus(keeper).await;
     let shutdown_watch = connect_logind(shutdowns).await;
     let (mut watchers, mut sightings, mut happenings) = Watchers::start().await;
 
@@ -157,6 +151,11 @@ pub async fn run(mut startup: Startup) -> Result<(), StartupError> {
             performer.perform(action).await;
         }
     }
+}
+
+async fn serve_on_bus(keeper: Keeper) -> Option<zbus::Connection> {
+    let told = |error: &zbus::Error| info!(%error, "not on the user bus; keeperctl does not need it");
+    serve::serve_on_bus(keeper).await.inspect_err(told).ok()
 }
 
 /// Reads the newest good generation; what had to be passed over is said.

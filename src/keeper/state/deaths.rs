@@ -232,6 +232,16 @@ impl State {
                 let whereabouts = self.deaths.remembered.whereabouts(&subject);
                 self.note(now, subject, whereabouts, facts, Some(generation));
             }
+            let saved = &saved.server;
+            let dead = after.server.panes().filter(|(_, _, pane)| pane.dead.is_some());
+            let dead: HashSet<PaneId> = dead.map(|(_, _, pane)| pane.id).collect();
+            let lived = saved.panes().filter(|(_, _, pane)| pane.dead.is_none()).map(|(_, _, pane)| pane.id);
+            let dead = lived.filter(|pane| dead.contains(pane)).collect();
+            for (subject, pane) in newly_dead(saved, &after.server, &dead) {
+                let facts = pane.dead.map(ended).into_iter().chain([Fact::GoneUnseen]).collect();
+                let whereabouts = self.deaths.remembered.whereabouts(&subject);
+                self.note(now, subject, whereabouts, facts, Some(generation));
+            }
         }
     }
 

@@ -43,7 +43,8 @@ const POLICY: Policy = Policy {
 fn observation(server: Server, printed: u64) -> Arc<Observation> {
     let output = OutputMark { history: printed, cursor: (0, 0), activity: 0 };
     let vitals = Vitals { pid: 0, dead: false, alternate: false, waiting: false, keep_text: true, output };
-    let vitals = server.panes().map(|(_, _, pane)| (pane.id, vitals)).collect();
+    let vitals = |pane: &crate::model::Pane| Vitals { dead: pane.dead.is_some(), ..vitals };
+    let vitals = server.panes().map(|(_, _, pane)| (pane.id, vitals(pane))).collect();
     Arc::new(Observation {
         server,
         vitals,
