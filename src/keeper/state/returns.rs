@@ -102,6 +102,9 @@ impl State {
 /// Returns a server as it will be when programs run again.
 fn with_running(live: &Observation, respawns: &[Respawn]) -> Observation {
     let mut live = live.clone();
+    for again in respawns {
+        live.vitals.entry(again.pane.id).and_modify(|vitals| vitals.dead = false);
+    }
     for pane in live.server.panes_mut() {
         if let Some(again) = respawns.iter().find(|one| one.pane.id == pane.id) {
             (pane.dead, pane.program) = (None, again.pane.program.clone());
