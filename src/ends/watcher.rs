@@ -30,10 +30,6 @@ const EVENTS_AT_ONCE: usize = 256;
 /// in between.
 const ANNOUNCEMENT_MAX: Duration = Duration::from_secs(2);
 
-/// How long announcements are left to gather: they are of all that ends on the machine, and to wake up for each of them
-/// is dear where much is compiled. What the socket's buffer holds is enough for 2,800 ends a second.
-const GATHER: Duration = Duration::from_millis(100);
-
 /// The text of `/proc/PID/stat` is shorter, in bytes: 52 numbers and a name.
 const STAT_BYTES_MAX: usize = 2048;
 
@@ -46,8 +42,6 @@ pub(super) struct Watcher {
     epoll: Epoll,
     orders: Arc<Orders>,
     connector: Option<Connector>,
-    /// When announcements are read that have come; until then epoll says nothing of them.
-    hear_at: Option<Instant>,
     /// Whether announcements come at all. Every program that ends anywhere shows that, our own tmux commands too.
     announces: bool,
     proc: Proc,
@@ -90,14 +84,13 @@ impl Watcher {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&orders.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
         if let Some(connector) = &connector {
-            epoll.add(connector, once(CONNECTOR))?;
+            epoll.add(connector, EpollEvent::new(EpollFlags::EPOLLIN, CONNECTOR))?;
         }
         let (running, waiting, done) = (HashMap::new(), VecDeque::new(), HashSet::new());
         Ok(Self {
             epoll,
             orders,
             connector,
-            hear_at: None,
             announces: false,
             proc,
             room,
@@ -125,8 +118,7 @@ impl Watcher {
             // What cannot wait comes first, sending last.
             let pids = events[..count].iter().filter_map(|event| u32::try_from(event.data()).ok());
             let mut sightings: Vec<Sighting> = pids.filter_map(|pid| self.ended(pid)).collect();
-            let announced = events[..count].iter().any(|event| event.data() == CONNECTOR);
-            sightings.extend(self.hear(announced, Instant::now()));
+            sightings.extend(self.hear());
             sightings.extend(self.give_up(Instant::now()));
             match self.orders.take() {
                 Some(Order::Follow(wanted)) => sightings.extend(self.follow(&wanted)),
@@ -141,8 +133,7 @@ impl Watcher {
 
     /// Returns how long there is nothing to do unless something happens.
     fn patience(&self) -> EpollTimeout {
-        let until = self.waiting.front().map(|ended| ended.until).into_iter().chain(self.hear_at).min();
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = self.waiting.front().map(|ended| ended.until.saturating_duration_since(Instant::now()));
         // A millisecond more, so that it is over then.
         left.and_then(|left| EpollTimeout::try_from(left + Duration::from_millis(1)).ok())
             .unwrap_or(EpollTimeout::NONE)
@@ -161,20 +152,10 @@ impl Watcher {
         Some(seen(pid, at, fact.unwrap_or(Fact::EndUnknown)))
     }
 
-    /// Hears the announcements that have come, when some have gathered or one is waited for. They are of all processes
-    /// of the machine.
-    fn hear(&mut self, announced: bool, now: Instant) -> Vec<Sighting> {
-        if announced {
-            self.hear_at = Some(now + GATHER);
-        }
-        if self.waiting.is_empty() && self.hear_at.is_none_or(|at| now < at) {
-            return Vec::new();
-        }
+    /// Hears the announcements that have come. They are of all processes of the machine.
+    fn hear(&mut self) -> Vec<Sighting> {
         let announced = self.connector.as_ref().map(Connector::announced).unwrap_or_default();
         self.announces |= !announced.is_empty();
-        if let (Some(connector), Some(_)) = (&self.connector, self.hear_at.take()) {
-            let _ = self.epoll.modify(connector, &mut once(CONNECTOR));
-        }
         announced.into_iter().filter_map(|(pid, status)| self.announced(pid, told(status))).collect()
     }
 
@@ -262,11 +243,6 @@ impl Watcher {
             info!(pid, %error, "cannot watch a process; how it ends is not seen");
         }
     }
-}
-
-/// What epoll is to say once, until it is asked again.
-fn once(what: u64) -> EpollEvent {
-    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, what)
 }
 
 impl Running {

@@ -28,12 +28,15 @@ const PROCESSES_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to let go a client that has left: 6 ms in nine of ten times on a busy machine.
 const REST: Duration = Duration::from_millis(10);
 
-/// How often a server wakes up for a look, as long as it is not known better: two or three times on a machine that is
-/// not busy (3.3a, 2 to 130 panes).
-const WAKES: u64 = 3;
+/// How often a server wakes up for a look, as long as it is not known better: two or three times (3.3a, 2 to 130 panes),
+/// more often only when others had the processor meanwhile. For anybody else's client it wakes up twice at least.
+const WAKES: u64 = 2;
 
-/// How much more often it may have woken up, when others had the processor meanwhile. Another client takes more.
-const WAKES_MORE: u64 = 1;
+/// How many looks in a row may see it wake up more often than that until it is taken for usual.
+const TRIES_MAX: usize = 5;
+
+/// How long a server is believed to be as it was after that.
+const DOUBTED: Duration = Duration::from_secs(10);
 
 /// When panes that come and go count as a storm: each look that sees some counts two, each that sees none takes back
 /// one. Half of the looks at windows that live for an instant see none.
@@ -49,10 +52,11 @@ pub(super) struct Asleep {
     seen: Arc<Observation>,
     /// How much panes come and go, up to twice [`STORM`].
     changes: u32,
-    /// Whether nobody but us had the server do anything while it was asked. Else the answer may be older than that.
-    alone: bool,
-    /// How often the server usually wakes up for a look.
+    /// How often the server wakes up for a look when nobody else has it do anything meanwhile.
     usual: u64,
+    /// How often it woke up at the last looks, if it was more often: then the answer may be older than what somebody
+    /// else did, and it is asked once more.
+    tries: Vec<u64>,
     /// How much the server had run at the last glance, and whether it had not run since the one before.
     glance: Run,
     settled: bool,
@@ -81,18 +85,23 @@ impl Asleep {
         let run = proc.run(seen.server.id.pid)?;
         let woken = run.times - awake.map_or(0, |awake| awake.times.min(run.times));
         let usual = before.as_ref().map_or(WAKES, |(before, _)| before.usual);
-        let alone = woken <= usual + WAKES_MORE;
+        // The tries since it was last left in peace.
+        let tries = before.as_ref().map_or(&[][..], |(before, _)| &before.tries);
+        let tries: Vec<u64> = tries.iter().copied().chain([woken]).collect();
+        let alone = woken <= usual;
+        let tired = !alone && tries.len() >= TRIES_MAX;
         let now = Instant::now();
         Some(Self {
-            alone,
-            usual: if alone { woken.min(usual) } else { usual + 1 },
+            usual: if tired { tries.iter().copied().min().unwrap_or(usual) } else { usual.min(woken) },
             believed: match &before {
+                _ if tired => DOUBTED,
                 Some((before, true)) => (LONGER * before.believed).min(BELIEVED_MAX),
-                Some((before, false)) if !before.alone && before.seen.server == seen.server => {
+                Some((before, false)) if !before.rests() && before.seen.server == seen.server => {
                     before.believed
                 }
                 _ => BELIEVED_MIN,
             },
+            tries: if alone || tired { Vec::new() } else { tries },
             changes: match &before {
                 Some((before, _)) if same_panes(&before.seen, &seen) => before.changes.saturating_sub(1),
                 Some((before, _)) => (before.changes + 2).min(2 * STORM),
@@ -120,7 +129,12 @@ impl Asleep {
 
     /// Returns whether it has not run since.
     pub(super) fn is_so(&self, proc: &Proc) -> bool {
-        self.alone && proc.run(self.seen.server.id.pid) == Some(self.run)
+        self.rests() && proc.run(self.seen.server.id.pid) == Some(self.run)
+    }
+
+    /// Returns whether nobody else had it do anything while it was asked.
+    fn rests(&self) -> bool {
+        self.tries.is_empty()
     }
 
     /// Returns whether it is time to look again: it has run since it was asked, and was not asked for some time.
@@ -128,7 +142,7 @@ impl Asleep {
         let Some(run) = proc.run(self.seen.server.id.pid) else { return true };
         self.settled = run == self.glance;
         self.glance = run;
-        (run != self.run || !self.alone) && self.asked.elapsed() >= alone && !self.is_storm()
+        (run != self.run || !self.rests()) && self.asked.elapsed() >= alone && !self.is_storm()
     }
 
     /// Returns whether so much happens that it is better looked at when that is over.
