@@ -144,8 +144,7 @@ impl Watcher {
         let fact = self.running.get(&pid)?.end(&self.proc);
         let at = Timestamp::now();
         self.forget(pid);
-        // Those that gather have come, too.
-        if fact.is_none() && (self.announces || self.hear_at.is_some()) {
+        if fact.is_none() && self.announces {
             self.waiting.push_back(Waiting { pid, at, until: Instant::now() + ANNOUNCEMENT_MAX });
             return None;
         }
