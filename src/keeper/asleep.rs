@@ -10,9 +10,10 @@ use crate::proc::{Proc, Run};
 use crate::tmux::Tmux;
 use crate::tmux::observe::Observation;
 
-/// How long a server that does not run is believed to be as it was, at first. Each time that proves true it is believed
-/// longer, up to [`BELIEVED_MAX`].
-const BELIEVED_MIN: Duration = Duration::from_secs(60);
+/// How long a server that does not run is believed to be as it was, at first. What somebody did while it was asked may
+/// be missing in its answer, and nothing shows that. So it is asked once more, and each time it answers the same, and
+/// has not run, it is believed longer, up to [`BELIEVED_MAX`]: in proportion to the time for which it has been quiet.
+const BELIEVED_MIN: Duration = Duration::from_millis(500);
 
 /// How long it is believed at most.
 const BELIEVED_MAX: Duration = Duration::from_secs(240);
@@ -28,16 +29,6 @@ const PROCESSES_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to let go a client that has left: 6 ms in nine of ten times on a busy machine.
 const REST: Duration = Duration::from_millis(10);
 
-/// How often a server wakes up for a look, as long as it is not known better: two or three times (3.3a, 2 to 130 panes),
-/// more often only when others had the processor meanwhile. For anybody else's client it wakes up twice at least.
-const WAKES: u64 = 2;
-
-/// How many looks in a row may see it wake up more often than that until it is taken for usual.
-const TRIES_MAX: usize = 5;
-
-/// How long a server is believed to be as it was after that.
-const DOUBTED: Duration = Duration::from_secs(10);
-
 /// When panes that come and go count as a storm: each look that sees some counts two, each that sees none takes back
 /// one. Half of the looks at windows that live for an instant see none.
 const STORM: u32 = 4;
@@ -52,11 +43,6 @@ pub(super) struct Asleep {
     seen: Arc<Observation>,
     /// How much panes come and go, up to twice [`STORM`].
     changes: u32,
-    /// How often the server wakes up for a look when nobody else has it do anything meanwhile.
-    usual: u64,
-    /// How often it woke up at the last looks, if it was more often: then the answer may be older than what somebody
-    /// else did, and it is asked once more.
-    tries: Vec<u64>,
     /// How much the server had run at the last glance, and whether it had not run since the one before.
     glance: Run,
     settled: bool,
@@ -72,36 +58,24 @@ pub(super) struct Asleep {
 }
 
 impl Asleep {
-    /// Notes how much a server has run, once it has let our client go. `awake` is how much it had run before it was
-    /// asked; `before` is what was noted the last time, and whether it had not run since.
+    /// Notes how much a server has run, once it has let our client go. `before` is what was noted the last time, and
+    /// whether it had not run since.
     pub(super) async fn watch(
         proc: &Proc,
         tmux: &Tmux,
         seen: Arc<Observation>,
-        awake: Option<Run>,
         before: Option<(Self, bool)>,
     ) -> Option<Self> {
         tokio::time::sleep(REST).await;
         let run = proc.run(seen.server.id.pid)?;
-        let woken = run.times - awake.map_or(0, |awake| awake.times.min(run.times));
-        let usual = before.as_ref().map_or(WAKES, |(before, _)| before.usual);
-        // The tries since it was last left in peace.
-        let tries = before.as_ref().map_or(&[][..], |(before, _)| &before.tries);
-        let tries: Vec<u64> = tries.iter().copied().chain([woken]).collect();
-        let alone = woken <= usual;
-        let tired = !alone && tries.len() >= TRIES_MAX;
         let now = Instant::now();
         Some(Self {
-            usual: if tired { tries.iter().copied().min().unwrap_or(usual) } else { usual.min(woken) },
             believed: match &before {
-                _ if tired => DOUBTED,
-                Some((before, true)) => (LONGER * before.believed).min(BELIEVED_MAX),
-                Some((before, false)) if !before.rests() && before.seen.server == seen.server => {
-                    before.believed
+                Some((before, true)) if before.seen.server == seen.server => {
+                    (LONGER * before.believed).min(BELIEVED_MAX)
                 }
                 _ => BELIEVED_MIN,
             },
-            tries: if alone || tired { Vec::new() } else { tries },
             changes: match &before {
                 Some((before, _)) if same_panes(&before.seen, &seen) => before.changes.saturating_sub(1),
                 Some((before, _)) => (before.changes + 2).min(2 * STORM),
@@ -129,20 +103,16 @@ impl Asleep {
 
     /// Returns whether it has not run since.
     pub(super) fn is_so(&self, proc: &Proc) -> bool {
-        self.rests() && proc.run(self.seen.server.id.pid) == Some(self.run)
+        proc.run(self.seen.server.id.pid) == Some(self.run)
     }
 
-    /// Returns whether nobody else had it do anything while it was asked.
-    fn rests(&self) -> bool {
-        self.tries.is_empty()
-    }
-
-    /// Returns whether it is time to look again: it has run since it was asked, and was not asked for some time.
+    /// Returns whether it is time to look again: it has run since it was asked, or is not believed any more, and was not
+    /// asked for some time.
     pub(super) fn glance(&mut self, proc: &Proc, alone: Duration) -> bool {
         let Some(run) = proc.run(self.seen.server.id.pid) else { return true };
         self.settled = run == self.glance;
         self.glance = run;
-        (run != self.run || !self.rests()) && self.asked.elapsed() >= alone && !self.is_storm()
+        (run != self.run || !self.is_believed()) && self.asked.elapsed() >= alone && !self.is_storm()
     }
 
     /// Returns whether so much happens that it is better looked at when that is over.

@@ -164,10 +164,9 @@ impl Worker {
             }
             return Look::Server(self.seen().asleep.insert(before).seen());
         }
-        let awake = before.as_ref().and_then(|(before, _)| self.proc.run(before.seen().server.id.pid));
         let look = self.look_awake(closely).await;
         if let Look::Server(seen) = &look {
-            let asleep = Asleep::watch(&self.proc, &self.tmux, seen.clone(), awake, before).await;
+            let asleep = Asleep::watch(&self.proc, &self.tmux, seen.clone(), before).await;
             self.seen().asleep = asleep;
         }
         look
