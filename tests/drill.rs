@@ -71,9 +71,10 @@ fn long_texts_numbered_panes_and_renamed_windows_are_proven_and_the_proof_is_rem
     keeper.tmux.run(&["set-option", "-gw", "automatic-rename", "off"]);
     keeper.tmux.run(&["new-session", "-d", "-s", "long", "seq 5000; exec sleep 5000"]);
     keeper.tmux.run(&["split-window", "-d", "-t", "=long:"]);
-    keeper.saved("all text", |snapshot| {
+    keeper.saved("all text and options", |snapshot| {
         let panes = &snapshot["server"]["sessions"][0]["windows"][0]["panes"];
-        panes[0]["scrollback"]["lines"].as_u64() >= Some(5000)
+        snapshot["server"]["globals"]["window"]["automatic-rename"] == "off"
+            && panes[0]["scrollback"]["lines"].as_u64() >= Some(5000)
             && panes[1]["scrollback"]["lines"].as_u64() > Some(0)
     });
     let before = dump(&keeper);

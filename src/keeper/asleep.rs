@@ -120,6 +120,12 @@ impl Asleep {
         self.changes >= STORM && !self.settled && self.asked.elapsed() < STORM_MAX
     }
 
+    /// Returns whether to ask for its options as well, which are believed for some time: once after each time that it
+    /// ran, when it has been quiet for a moment.
+    pub(super) fn has_settled(&self) -> bool {
+        self.believed == LONGER * BELIEVED_MIN
+    }
+
     /// Returns whether it need not be asked again for now.
     pub(super) fn is_believed(&self) -> bool {
         self.asked.elapsed() < self.believed

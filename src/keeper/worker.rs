@@ -164,7 +164,8 @@ impl Worker {
             }
             return Look::Server(self.seen().asleep.insert(before).seen());
         }
-        let look = self.look_awake(closely).await;
+        let settled = before.as_ref().is_some_and(|(before, still)| *still && before.has_settled());
+        let look = self.look_awake(closely || settled).await;
         if let Look::Server(seen) = &look {
             let asleep = Asleep::watch(&self.proc, &self.tmux, seen.clone(), before).await;
             self.seen().asleep = asleep;

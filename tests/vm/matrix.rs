@@ -188,8 +188,9 @@ impl Trial<'_> {
         let right = cause.split(' ').any(|cause| death["cause"] == cause);
         ensure!(
             right,
-            "{said}, and should be {cause}: {}",
-            self.user(&format!("keeperctl why {}", death["number"]))?
+            "{said}, and should be {cause}: {}\n{}",
+            self.user(&format!("keeperctl why {}", death["number"]))?,
+            root(self.machine, "journalctl --no-pager -o short-precise --since -30s | tail -n 60")?
         );
         let unwatched = self.row.unwatched_after.as_ref().filter(|_| !watched);
         if let Some(condition) = unwatched.or(self.row.after.as_ref()) {
@@ -258,7 +259,9 @@ impl Trial<'_> {
     fn told(&self, known: u64) -> Result<Value> {
         let place = self.row.place.as_str();
         let new = format!(".number > {known}");
-        let found = format!("first(.incidents[] | select({new} and (.place | test(\"^{place}$\"))))");
+        let found = format!(
+            "[.incidents[] | select({new} and (.place | test(\"^{place}$\")))] | max_by(.number) // empty"
+        );
         let list = "XDG_RUNTIME_DIR=/run/user/1000 keeperctl why --all --json";
         let wait = format!("until {list} | jq -ce '{found}'; do sleep 0.5; done");
         let told = self.user(&wait).or_else(|error| {

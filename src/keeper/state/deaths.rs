@@ -71,6 +71,8 @@ pub(super) struct Deaths {
     newest: Option<(ServerId, PaneId)>,
     /// Where the living server, or that which an earlier keeper watched, was seen to live.
     remembered: Habitat,
+    /// The same of the server before that, whose death may have to be told yet.
+    before: Habitat,
     /// Whether a restore was under way at the last look.
     restoring: bool,
     kills: Kills,
@@ -99,9 +101,21 @@ impl Death {
 }
 
 impl Deaths {
-    /// Takes in where an earlier keeper saw everything live.
+    /// Takes in where everything lives, or was seen to live by an earlier keeper.
     pub(super) fn remember(&mut self, habitat: Habitat) {
-        self.remembered = habitat;
+        let before = std::mem::replace(&mut self.remembered, habitat);
+        if before.server != self.remembered.server {
+            self.before = before;
+        }
+    }
+
+    /// Returns where something lived that was not seen to end.
+    fn whereabouts(&self, subject: &Subject) -> Whereabouts {
+        let own = |habitat: &&Habitat| habitat.server == subject.server;
+        [&self.remembered, &self.before]
+            .into_iter()
+            .find(own)
+            .map_or_else(Whereabouts::default, |habitat| habitat.whereabouts(subject))
     }
 
     pub(super) fn sighted(&mut self, now: Duration, sighting: Sighting) {
@@ -191,7 +205,7 @@ impl State {
         if habitat == self.deaths.remembered {
             return None;
         }
-        self.deaths.remembered = habitat.clone();
+        self.deaths.remember(habitat.clone());
         Some(Action::Remember(habitat))
     }
 
@@ -229,7 +243,7 @@ impl State {
         if saved.server.id == after.server.id {
             for subject in gone(&saved.server, &after.server) {
                 let facts = vec![Fact::Vanished, Fact::GoneUnseen];
-                let whereabouts = self.deaths.remembered.whereabouts(&subject);
+                let whereabouts = self.deaths.whereabouts(&subject);
                 self.note(now, subject, whereabouts, facts, Some(generation));
             }
             let saved = &saved.server;
@@ -239,7 +253,7 @@ impl State {
             let dead = lived.filter(|pane| dead.contains(pane)).collect();
             for (subject, pane) in newly_dead(saved, &after.server, &dead) {
                 let facts = pane.dead.map(ended).into_iter().chain([Fact::GoneUnseen]).collect();
-                let whereabouts = self.deaths.remembered.whereabouts(&subject);
+                let whereabouts = self.deaths.whereabouts(&subject);
                 self.note(now, subject, whereabouts, facts, Some(generation));
             }
         }
@@ -293,7 +307,7 @@ impl State {
             facts.push(Fact::OtherBoot { before: before.clone() });
         }
         let subject = whole(&saved.server);
-        let whereabouts = self.deaths.remembered.whereabouts(&subject);
+        let whereabouts = self.deaths.whereabouts(&subject);
         self.note(now, subject, whereabouts, facts, Some(generation));
     }
 

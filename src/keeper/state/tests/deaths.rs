@@ -5,6 +5,7 @@ use super::*;
 
 use jiff::Timestamp;
 
+use crate::diagnosis::habitat::Habitat;
 use crate::keeper::event::Inquiry;
 use crate::model::evidence::{About, Fact, Limit, Sighting};
 use crate::model::incident::Incident;
@@ -127,6 +128,21 @@ fn a_server_that_nobody_saw_end_is_told_when_there_is_another() {
     let end =
         vec![(1, lost(1), ""), (1, nothing(), ""), (2, Event::Founded(Ok(())), ""), (2, sees(2, &[]), "")];
     assert_eq!(deaths(None, &[], [watching(&["a"]), end].concat()).len(), 1);
+}
+
+#[test]
+fn what_the_journal_has_of_a_server_that_nobody_saw_end_is_about_it_when_another_one_is_there() {
+    let unit = "/user@0.service/tmux.scope";
+    let server = snapshot(1, &["a"]).server.id;
+    let habitat = Habitat { cgroups: [(server.pid, unit.to_owned())].into(), server, ..Habitat::default() };
+    let mut listener = Listener::new(Some(snapshot(1, &["a"])));
+    listener.state = listener.state.after(Past { began: at(0), habitat, ..Past::default() });
+    listener.tell(0, Event::Tick);
+    listener.tell(0, sees(2, &[]));
+    let fact = Fact::UnitStopped { unit: "tmux.scope".into() };
+    listener.tell(1, Event::Sighted(Sighting { at: at(1), about: About::Unit(unit.to_owned()), fact }));
+    listener.tell(9, Event::Tick);
+    assert_eq!(listener.told, ["Server /tmp/tmux-1000/default of 1: unit-stopped, certain"]);
 }
 
 #[test]
