@@ -51,6 +51,12 @@ pub fn fact(fact: &Fact) -> String {
         Fact::Shutdown { witness } => {
             format!("the machine was shut down, says {}", shutdown_witness(*witness))
         }
+        Fact::NoShutdown { witness: ShutdownWitness::LostJournal } => {
+            "the journal has nothing of that boot, and a shutdown would have written it out".to_owned()
+        }
+        Fact::NoShutdown { witness: ShutdownWitness::Keeper } => {
+            "the keeper did not come to its end in that boot".to_owned()
+        }
         Fact::NoShutdown { witness } => format!("{} shows no shutdown", shutdown_witness(*witness)),
     }
 }
@@ -120,8 +126,7 @@ fn shutdown_witness(witness: ShutdownWitness) -> &'static str {
     match witness {
         ShutdownWitness::Logind => "logind",
         ShutdownWitness::Keeper => "the keeper's own note",
-        ShutdownWitness::Journal => "the journal of that boot",
-        ShutdownWitness::LoginRecords => "the record of logins",
+        ShutdownWitness::Journal | ShutdownWitness::LostJournal => "the journal of that boot",
     }
 }
 

@@ -3,7 +3,7 @@
 //! The witnesses of these rules are named in the documentation of each [`Fact`]; what a cause leaves behind was found
 //! out on Debian 12 and 13, see the matrix in `tests/vm`.
 
-use crate::model::evidence::{End, Fact, Victim};
+use crate::model::evidence::{End, Fact, ShutdownWitness, Victim};
 use crate::model::incident::Confidence::{self, Certain, Likely, Possible};
 use crate::model::incident::SubjectKind::{Child, Client, Pane, Server, Session, Window};
 use crate::model::incident::{Cause, Subject, SubjectKind};
@@ -49,7 +49,13 @@ pub const RULES: &[Rule] = &[
     Rule {
         cause: Cause::PowerLoss,
         on: &[Server],
-        ways: &[way(Certain, &[other_boot, no_shutdown]), way(Possible, &[other_boot])],
+        ways: &[
+            way(Certain, &[other_boot, no_shutdown]),
+            way(Certain, &[other_boot, journal_lost, keeper_cut]),
+            way(Likely, &[other_boot, journal_lost]),
+            way(Likely, &[other_boot, keeper_cut]),
+            way(Possible, &[other_boot]),
+        ],
     },
     Rule { cause: Cause::KilledAtLogout, on: ALL, ways: &[way(Certain, &[login_ended])] },
     Rule {
@@ -325,5 +331,14 @@ fn shutdown(_: &Subject, fact: &Fact) -> bool {
 }
 
 fn no_shutdown(_: &Subject, fact: &Fact) -> bool {
-    matches!(fact, Fact::NoShutdown { .. })
+    matches!(fact, Fact::NoShutdown { witness: ShutdownWitness::Journal })
+}
+
+fn journal_lost(_: &Subject, fact: &Fact) -> bool {
+    matches!(fact, Fact::NoShutdown { witness: ShutdownWitness::LostJournal })
+}
+
+/// It may have been killed before.
+fn keeper_cut(_: &Subject, fact: &Fact) -> bool {
+    matches!(fact, Fact::NoShutdown { witness: ShutdownWitness::Keeper })
 }

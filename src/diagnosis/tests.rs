@@ -53,6 +53,7 @@ fn deaths() -> Vec<(SubjectKind, Cause, Vec<Fact>)> {
     let oomd = || Fact::OomdKill { unit: UNIT.into(), reason: "memory-pressure".into() };
     let stopped = || Fact::UnitStopped { unit: UNIT.into() };
     let shutdown = |witness| Fact::Shutdown { witness };
+    let no_shutdown = |witness| Fact::NoShutdown { witness };
     vec![
         (
             Server,
@@ -67,7 +68,17 @@ fn deaths() -> Vec<(SubjectKind, Cause, Vec<Fact>)> {
         (
             Server,
             Cause::PowerLoss,
-            vec![Fact::GoneUnseen, other_boot(), Fact::NoShutdown { witness: by_journal }],
+            vec![Fact::GoneUnseen, other_boot(), no_shutdown(by_journal), no_shutdown(by_keeper)],
+        ),
+        (
+            Server,
+            Cause::PowerLoss,
+            vec![
+                Fact::GoneUnseen,
+                other_boot(),
+                no_shutdown(ShutdownWitness::LostJournal),
+                no_shutdown(by_keeper),
+            ],
         ),
         (Server, Cause::KilledAtLogout, vec![Fact::Goodbye, login_ended(), ended(End::Exited(0))]),
         (

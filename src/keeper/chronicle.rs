@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::history::{Historian, Range, read};
 use crate::model::entry::{Entry, Happening};
+use crate::model::evidence::{Evidence, Fact, ShutdownWitness};
 use crate::model::incident::{Cause, Incident, SubjectKind};
 use crate::model::{BootId, ServerId};
 use crate::store::StoreError;
@@ -21,8 +22,8 @@ pub struct Chronicle {
     ended: HashSet<ServerId>,
     /// The servers of which it is written down that they are there.
     found: HashSet<ServerId>,
-    /// When earlier boots were seen to go down in an orderly way.
-    shutdowns: HashMap<BootId, Timestamp>,
+    /// How earlier boots ended.
+    ends: HashMap<BootId, Evidence>,
     /// The last deaths, until somebody takes them.
     recent: Vec<Incident>,
 }
@@ -41,7 +42,7 @@ impl Chronicle {
         let found = history.entries.iter().filter_map(|entry| found(&entry.what).cloned()).collect();
         let recent = incidents[incidents.len().saturating_sub(RECENT_MAX)..].iter().copied().cloned();
         let recent = recent.collect();
-        Ok(Self { historian, boot, ended, found, shutdowns: shutdowns(&history.entries), recent })
+        Ok(Self { historian, boot, ended, found, ends: ends(&history.entries), recent })
     }
 
     /// Returns the last deaths that earlier keepers wrote down, the oldest first.
@@ -49,9 +50,10 @@ impl Chronicle {
         std::mem::take(&mut self.recent)
     }
 
-    /// Returns when an earlier boot was seen to go down in an orderly way, if it was.
-    pub(super) fn shutdown_of(&self, boot: &BootId) -> Option<Timestamp> {
-        self.shutdowns.get(boot).copied()
+    /// Returns how an earlier boot ended: in an orderly way, or under a keeper that did not come to its end. `None` when
+    /// its keeper ended before.
+    pub(super) fn end_of(&self, boot: &BootId) -> Option<Evidence> {
+        self.ends.get(boot).cloned()
     }
 
     /// Writes deaths down, gives them their numbers, and returns those that were not written down before.
@@ -98,21 +100,26 @@ fn found(what: &Happening) -> Option<&ServerId> {
     }
 }
 
-/// Returns the boots that began to go down and were not called back.
-fn shutdowns(entries: &[Entry]) -> HashMap<BootId, Timestamp> {
-    let mut shutdowns = HashMap::new();
-    for entry in entries {
-        match entry.what {
+/// Returns how boots ended, as far as that is noted.
+fn ends(entries: &[Entry]) -> HashMap<BootId, Evidence> {
+    let witness = ShutdownWitness::Keeper;
+    let mut ends: HashMap<BootId, Evidence> = HashMap::new();
+    for Entry { at, boot, what } in entries {
+        let shuts_down = || ends.get(boot).is_some_and(|end| end.fact == Fact::Shutdown { witness });
+        match what {
             Happening::ShutdownBegins => {
-                shutdowns.insert(entry.boot.clone(), entry.at);
+                ends.insert(boot.clone(), Fact::Shutdown { witness }.at(*at));
             }
-            Happening::ShutdownCancelled => {
-                shutdowns.remove(&entry.boot);
+            Happening::KeeperEnded if !shuts_down() => {
+                ends.remove(boot);
+            }
+            Happening::KeeperStarted { .. } | Happening::ShutdownCancelled => {
+                ends.insert(boot.clone(), Fact::NoShutdown { witness }.undated());
             }
             _ => {}
         }
     }
-    shutdowns
+    ends
 }
 
 /// Returns whether a server is gone with it. One that cannot be reached lives.
@@ -148,8 +155,12 @@ mod tests {
         }
     }
 
+    fn started() -> Happening {
+        Happening::KeeperStarted { version: "1".into() }
+    }
+
     #[test]
-    fn a_shutdown_that_was_called_off_is_none() {
+    fn how_a_boot_ended_is_noted() {
         let dir = tempfile::tempdir().unwrap();
         let boot = |name: &str| BootId(name.into());
         let note = |name: &str, what: &[Happening]| {
@@ -158,11 +169,14 @@ mod tests {
         };
         note("one", &[Happening::ShutdownBegins, Happening::KeeperEnded]);
         note("two", &[Happening::ShutdownBegins, Happening::ShutdownCancelled]);
-        note("three", &[Happening::KeeperEnded]);
-        let chronicle = Chronicle::open(dir.path(), boot("four")).unwrap();
-        let down: Vec<bool> =
-            ["one", "two", "three"].map(|name| chronicle.shutdown_of(&boot(name)).is_some()).into();
-        assert_eq!(down, [true, false, false]);
+        note("three", &[started(), Happening::KeeperEnded]);
+        note("four", &[started(), Happening::KeeperEnded, started()]);
+        let chronicle = Chronicle::open(dir.path(), boot("six")).unwrap();
+        let witness = ShutdownWitness::Keeper;
+        let (down, cut) = (Some(Fact::Shutdown { witness }), Some(Fact::NoShutdown { witness }));
+        let ends = ["one", "two", "three", "four", "five"]
+            .map(|name| chronicle.end_of(&boot(name)).map(|end| end.fact));
+        assert_eq!(ends, [down, cut.clone(), None, cut, None]);
     }
 
     #[test]

@@ -136,17 +136,16 @@ impl Worker {
             _ => None,
         });
         match before {
-            Some(boot) => self.look_back_at_boot(boot, gaps).await,
+            Some(boot) => self.look_back_at_boot(boot, death.last_seen_at.unwrap_or_default(), gaps).await,
             None if death.subject.kind == SubjectKind::Server => self.look_back_at_manager(death).await,
             None => Vec::new(),
         }
     }
 
     /// Finds out how an earlier boot ended.
-    async fn look_back_at_boot(&self, boot: &BootId, gaps: &mut Vec<Gap>) -> Vec<Evidence> {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner).shutdown_of(boot);
-        let noted = history.map(|at| Fact::Shutdown { witness: ShutdownWitness::Keeper }.at(at));
-        let told = match self.journal.end_of(boot).await {
+    async fn look_back_at_boot(&self, boot: &BootId, alive: Timestamp, gaps: &mut Vec<Gap>) -> Vec<Evidence> {
+        let noted = self.history.lock().unwrap_or_else(PoisonError::into_inner).end_of(boot);
+        let told = match self.journal.end_of(boot, alive).await {
             Ok(sighting) => Some(sighting.fact.at(sighting.at)),
             Err(gap) => {
                 gaps.push(gap);

@@ -87,12 +87,13 @@ pub enum EndWitness {
 pub enum ShutdownWitness {
     /// logind announced it.
     Logind,
-    /// The keeper noted it before it ended.
+    /// The keeper noted it before it ended; or its notes of that boot just stop.
     Keeper,
     /// The journal of that boot ends, or does not end, with the user's manager stopping everything.
     Journal,
-    /// The login records (wtmp(5)) have, or do not have, a shutdown between the two boots.
-    LoginRecords,
+    /// The journal, which has older entries, but none of that boot. journald writes them to the disk every five minutes
+    /// (`SyncIntervalSec=`, journald.conf(5)), and when it is told to end.
+    LostJournal,
 }
 
 /// Whose limit on memory was reached.

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::machine::{Machine, Output, Suite, User};
+use crate::matrix::provoke_some;
 use crate::{on, push_program, skip};
 
 /// How long the guest may take for anything; it is emulated and about twenty times slower than metal.
@@ -16,6 +17,14 @@ pub(crate) const LONG: Duration = Duration::from_secs(240);
 const TREE: &str = "#{session_name}|#{window_index}|#{window_name}|#{window_active}|#{window_last_flag}|\
     #{window_zoomed_flag}|#{window_width}x#{window_height}|#{pane_index}|#{pane_active}|#{pane_title}|\
     #{pane_current_path}|#{pane_width}x#{pane_height}|#{pane_left},#{pane_top}";
+
+/// The rows of the matrix that are provoked every day: what is told by memory, by a signal and by systemd.
+const DEATHS: [&str; 4] = [
+    "kill-window",
+    "the kernel kills a pane's program at its unit's limit",
+    "the server crashes",
+    "somebody has systemd stop the server's scope",
+];
 
 #[test]
 fn the_keeper_on_trixie() -> Result<()> {
@@ -55,6 +64,8 @@ fn story(machine: &mut Machine, suite: Suite) -> Result<()> {
     chapter("logout without linger", logout_without_linger(machine))?;
     chapter("without polkit", without_polkit(machine))?;
     chapter("logout ends the server", logout_ends_server(machine))?;
+    chapter("the causes of death", provoke_some(machine, suite, &DEATHS))?;
+    chapter("deaths are told", deaths_are_told(machine))?;
     chapter("uninstall", uninstall(machine))
 }
 
@@ -566,6 +577,43 @@ fn logout_ends_server(machine: &Machine) -> Result<()> {
     saved(machine, &["inside", "web app", "agents-😀", "third", "late"])
 }
 
+/// The journal has what died, with fields and an explanation; the timeline has all of this day.
+fn deaths_are_told(machine: &Machine) -> Result<()> {
+    let died = "MESSAGE_ID=2944bec4d15e4eeaa1b5fc6a1bd24dae";
+    let entry =
+        agent(machine, &format!("journalctl --user -n 1 -o json AGENT_KEEPER_CAUSE=oom-kill {died}"))?;
+    let entry: Value = serde_json::from_str(&entry).with_context(|| entry.clone())?;
+    for (field, value) in [
+        ("SYSLOG_IDENTIFIER", "agent-keeper"),
+        ("AGENT_KEEPER_PLACE", "row"),
+        ("AGENT_KEEPER_SUBJECT", "session"),
+        ("PRIORITY", "4"),
+    ] {
+        ensure!(entry[field] == value, "{field} is not {value}: {entry}");
+    }
+    let explained = agent(machine, &format!("journalctl --user -x -n 1 {died}"))?;
+    ensure!(
+        explained.contains("keeperctl why ") && explained.contains("Defined-By: agent-keeper"),
+        "{explained}"
+    );
+    let timeline = ctl_json(machine, "timeline --since 2000-01-01")?;
+    let shown = timeline.to_string();
+    for kind in [
+        "keeper-started",
+        "server-found",
+        "login",
+        "logout",
+        "linger",
+        "memory",
+        "shutdown-begins",
+        "restored",
+        "died",
+    ] {
+        ensure!(shown.contains(&format!("\"kind\":\"{kind}\"")), "no {kind} in {shown}");
+    }
+    Ok(())
+}
+
 /// Uninstalling leaves the server and everything in it.
 fn uninstall(machine: &Machine) -> Result<()> {
     let before = pids(machine)?;
@@ -580,5 +628,9 @@ fn uninstall(machine: &Machine) -> Result<()> {
     ensure!(left.is_empty(), "left behind: {left}");
     let unit = agent(machine, "systemctl --user show agent-keeper -P LoadState")?;
     ensure!(unit == "not-found", "{unit}");
+    let explained = "journalctl --list-catalog | grep -c agent-keeper || true";
+    ensure!(root(machine, explained)? == "2", "the catalog is root's, and root still has it");
+    root(machine, "keeperctl uninstall --purge")?;
+    ensure!(root(machine, explained)? == "0", "the catalog is left behind");
     Ok(())
 }

@@ -35,6 +35,12 @@ struct Matrix {
     death: Vec<Row>,
 }
 
+impl Matrix {
+    fn read() -> Result<Self> {
+        toml::from_str(MATRIX).context("matrix.toml")
+    }
+}
+
 /// One way to die.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +55,8 @@ struct Row {
     prepare: String,
     /// A script of the user's; of root's after `root:`; of the machine's after `@`.
     provoke: String,
+    /// Root's script that goes on from there.
+    then: Option<String>,
     place: String,
     /// The cause.
     cause: String,
@@ -110,11 +118,27 @@ fn campaign(suite: Suite) -> Result<()> {
     on(suite, "causes", |machine| provoke_all(machine, suite))
 }
 
+/// Provokes some rows on a machine that is set up, with a keeper that watches and without.
+pub(crate) fn provoke_some(machine: &mut Machine, suite: Suite, names: &[&str]) -> Result<()> {
+    let matrix = Matrix::read()?;
+    for name in names {
+        let row =
+            matrix.death.iter().find(|row| row.name == *name).with_context(|| format!("no row {name}"))?;
+        let Some(row) = row.on(suite) else { continue };
+        let mut trial = Trial { machine, matrix: &matrix, row: &row, login: None };
+        for (watched, cause) in [(true, Some(&row.cause)), (false, row.unwatched.as_ref())] {
+            let Some(cause) = cause else { continue };
+            trial.run(watched, cause).with_context(|| format!("{name}, watched: {watched}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// Provokes every row, and fails at the end, when all of them have been seen.
 fn provoke_all(machine: &mut Machine, suite: Suite) -> Result<()> {
     install(machine)?;
     agent(machine, "keeperctl setup")?;
-    let matrix: Matrix = toml::from_str(MATRIX).context("matrix.toml")?;
+    let matrix = Matrix::read()?;
     let only = std::env::var("AGENT_KEEPER_MATRIX_ONLY").unwrap_or_default();
     let mut table = "| cause | a keeper watched | none did |\n|---|---|---|\n".to_owned();
     let mut wrong = Vec::new();
@@ -174,6 +198,9 @@ impl Trial<'_> {
             self.user("systemctl --user kill -s KILL agent-keeper; systemctl --user stop agent-keeper")?;
         }
         self.provoke()?;
+        if let Some(script) = &self.row.then {
+            root(self.machine, script)?;
+        }
         if !watched {
             let gone = format!("! kill -0 {server} 2>/dev/null");
             let happened = self.row.happened.as_ref().unwrap_or(&gone);
@@ -216,9 +243,10 @@ impl Trial<'_> {
         }
         let script = &self.row.prepare;
         if self.row.login {
-            self.user(&self.matrix.ready)?;
+            let Matrix { prelude, ready, .. } = self.matrix;
+            self.user(&format!("{ready}\ncat > prelude <<'END'\n{prelude}\nEND"))?;
             let mut session = self.machine.session(User::Agent)?;
-            session.send(&format!("{script}; echo prepa''red"))?;
+            session.send(&format!(". ./prelude; {script}; echo prepa''red"))?;
             session.expect("prepared", LONG)?;
             self.login = Some(session);
         } else {

@@ -32,10 +32,22 @@ pub fn own(root: &Path, uid: u32) -> Access {
     best(root, &format!("user-{uid}.journal")).max(system(root))
 }
 
+/// Returns whether it is kept on the disk, and not in memory only (`Storage=`, journald.conf(5)).
+pub fn is_on_disk(root: &Path) -> bool {
+    let [disk, memory] = files(root, "system.journal").map(|path| of_file(&path));
+    disk != Access::Absent && memory == Access::Absent
+}
+
 fn best(root: &Path, file: &str) -> Access {
-    let Ok(machine) = fs::read_to_string(root.join("etc/machine-id")) else { return Access::Absent };
-    let files = PLACES.map(|place| root.join(place).join(machine.trim()).join(file));
-    files.iter().map(of_file).max().unwrap_or(Access::Absent)
+    files(root, file).iter().map(of_file).max().unwrap_or(Access::Absent)
+}
+
+/// Returns where a file of this machine's journal can be: on the disk, and in memory.
+fn files(root: &Path, file: &str) -> [PathBuf; 2] {
+    let machine = fs::read_to_string(root.join("etc/machine-id")).unwrap_or_default();
+    // Without an id there is no such folder.
+    let machine = if machine.trim().is_empty() { "-" } else { machine.trim() };
+    PLACES.map(|place| root.join(place).join(machine).join(file))
 }
 
 fn of_file(path: &PathBuf) -> Access {
@@ -66,11 +78,13 @@ mod tests {
         // Whoever runs the tests may be root, who is never refused; a link that leads to itself refuses everybody.
         std::os::unix::fs::symlink("system.journal", disk.join("system.journal")).unwrap();
         assert_eq!(seen(), (Access::Denied, Access::Denied));
+        assert!(is_on_disk(root));
         fs::write(disk.join("user-1000.journal"), "").unwrap();
         fs::write(disk.join("user-1001.journal"), "").unwrap();
         assert_eq!(seen(), (Access::Denied, Access::Open));
         fs::remove_file(disk.join("user-1000.journal")).unwrap();
         fs::write(memory.join("system.journal"), "").unwrap();
         assert_eq!(seen(), (Access::Open, Access::Open));
+        assert!(!is_on_disk(root));
     }
 }

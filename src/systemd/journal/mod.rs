@@ -113,8 +113,8 @@ impl Journal {
         findings
     }
 
-    /// Says how an earlier boot ended.
-    pub async fn end_of(&self, boot: &BootId) -> Result<Sighting, Gap> {
+    /// Says how an earlier boot ended, in which something was alive at a time.
+    pub async fn end_of(&self, boot: &BootId, alive: Timestamp) -> Result<Sighting, Gap> {
         const WHAT: &str = "the journal of the boot before";
         self.readable(access::own(&self.root, self.uid), WHAT)?;
         // journald writes the id without its dashes.
@@ -124,6 +124,10 @@ impl Journal {
         let (all, marks) =
             tokio::try_join!(all, marks).map_err(|why| self.gap(WHAT, in_words(why), false))?;
         let Some(last) = all.first() else {
+            if self.has_lost_since(alive).await {
+                let fact = Fact::NoShutdown { witness: ShutdownWitness::LostJournal };
+                return Ok(Sighting { at: alive, about: About::Machine, fact });
+            }
             return Err(self.gap(WHAT, "it has no entry of that boot".to_owned(), false));
         };
         let newest = marks.first().and_then(|entry| Some((entry.at, mark(entry)?)));
@@ -138,6 +142,13 @@ impl Journal {
             }
         };
         Ok(Sighting { at, about: About::Machine, fact })
+    }
+
+    /// Returns whether what it should have of a time is not there, though it has older entries: those are the first to
+    /// be removed where space is short.
+    async fn has_lost_since(&self, time: Timestamp) -> bool {
+        let older = [format!("--until=@{}", time.as_second())];
+        access::is_on_disk(&self.root) && self.read(1, older).await.is_ok_and(|found| !found.is_empty())
     }
 
     async fn kernel_kills(&self, time: [String; 2]) -> Result<Vec<Sighting>, Gap> {

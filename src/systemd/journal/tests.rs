@@ -149,7 +149,7 @@ async fn a_machine_without_a_journal_or_journalctl_has_a_gap() {
         let Findings { sightings, gaps } = journal.deaths(at(100), at(110)).await;
         assert_eq!((sightings.len(), gaps.len()), (0, count), "{gaps:?}");
         assert!(gaps[0].why.contains(why), "{gaps:?}");
-        let gap = journal.end_of(&BootId("x".into())).await.unwrap_err();
+        let gap = journal.end_of(&BootId("x".into()), at(1)).await.unwrap_err();
         assert!(gap.why.contains(why), "{gap:?}");
     }
 }
@@ -180,7 +180,7 @@ async fn a_boot_that_ended_is_told_from_one_that_was_cut() {
     for (last, marks, expected) in cases {
         let machine = Machine::with(&["user-1000.journal"]);
         let journal = machine.journal(&[("boot", &strs(&last)), ("marks", &strs(&marks))]);
-        let told = journal.end_of(&boot).await;
+        let told = journal.end_of(&boot, at(1001)).await;
         match (told, expected) {
             (Ok(sighting), Some((second, fact))) => {
                 assert_eq!(sighting, Sighting { at: at(second), about: About::Machine, fact });
@@ -190,4 +190,20 @@ async fn a_boot_that_ended_is_told_from_one_that_was_cut() {
         }
         assert!(machine.asked().contains("_BOOT_ID=123456789abcdef0123456789abcdef0"));
     }
+}
+
+#[tokio::test]
+async fn a_journal_that_lacks_a_boot_and_has_older_ones_was_not_written_out() {
+    let older = entry(7, r#""MESSAGE":"x""#);
+    let machine = Machine::with(&["user-1000.journal"]);
+    let journal = machine.journal(&[("boot", &[]), ("marks", &[]), ("own", &[older.as_str()])]);
+    let boot = BootId("x".into());
+    let end = || journal.end_of(&boot, at(1001));
+    let fact = Fact::NoShutdown { witness: ShutdownWitness::LostJournal };
+    assert_eq!(end().await, Ok(Sighting { at: at(1001), about: About::Machine, fact }));
+    assert!(machine.asked().contains("--until=@1001"), "{}", machine.asked());
+    let in_memory = machine.dir.path().join("run/log/journal/0123");
+    fs::create_dir_all(&in_memory).unwrap();
+    fs::write(in_memory.join("system.journal"), "").unwrap();
+    assert!(end().await.is_err(), "it has no entry of that boot");
 }
