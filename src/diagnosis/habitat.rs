@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::evidence::{Fact, Victim};
@@ -16,6 +17,9 @@ use crate::tmux::observe::Observation;
 pub struct Habitat {
     /// The server.
     pub server: ServerId,
+    /// When it started, to the second.
+    #[serde(default)]
+    pub began: Option<Timestamp>,
     /// The panes' own processes; those without one, or with one that has ended, are left out.
     pub panes: BTreeMap<PaneId, u32>,
     /// The control groups of all of them, by process id.
@@ -27,6 +31,9 @@ pub struct Habitat {
 pub struct Whereabouts {
     /// Whether it was a server.
     pub is_server: bool,
+    /// When the server started, to the second: what happened before, to units or processes of the same names, happened to
+    /// others.
+    pub began: Option<Timestamp>,
     /// Its processes.
     pub pids: Vec<u32>,
     /// The processes of the panes that ended with it; only of a server.
@@ -45,6 +52,7 @@ impl Habitat {
         let processes = seen.vitals.iter().filter(|(_, vitals)| vitals.pid != 0 && !vitals.dead);
         Self {
             server: seen.server.id.clone(),
+            began: seen.began,
             panes: processes.map(|(pane, vitals)| (*pane, vitals.pid)).collect(),
             cgroups: seen.cgroups.iter().map(|(pid, cgroup)| (*pid, cgroup.clone())).collect(),
         }
@@ -70,7 +78,8 @@ impl Habitat {
         let alone = !others.any(|(_, cgroup)| cgroups.contains(cgroup));
         let login = self.cgroups.get(&self.server.pid);
         let login = login.and_then(|cgroup| Placement::of(cgroup).login().map(str::to_owned));
-        Whereabouts { is_server: subject.kind == SubjectKind::Server, pids, inmates, cgroups, alone, login }
+        let is_server = subject.kind == SubjectKind::Server;
+        Whereabouts { is_server, began: self.began, pids, inmates, cgroups, alone, login }
     }
 
     /// Returns the panes whose processes live in a control group, and whether the server does.

@@ -27,7 +27,10 @@ pub fn relevant(
     let near = |sighting: &&Sighting| {
         let age = noticed.duration_since(sighting.at);
         let since = alive.is_some_and(|alive| sighting.at >= alive);
-        (age <= BEFORE || since) && -age <= AFTER
+        // A clock that was set back since tells nothing.
+        let began = whereabouts.began.filter(|began| *began <= noticed);
+        let another = began.is_some_and(|began| sighting.at < began);
+        (age <= BEFORE || since) && -age <= AFTER && !another
     };
     let near: Vec<&Sighting> = sightings.iter().filter(near).collect();
     let mut found: Vec<Evidence> = Vec::new();
@@ -185,6 +188,17 @@ mod tests {
             .map(|core| seen(0, About::Process(7), Fact::CoreDump { signal: 11, exe: core.to_string() }))
             .collect();
         assert_eq!(facts(&pane(true), &many).len(), EVIDENCE_MAX);
+    }
+
+    #[test]
+    fn what_befell_one_of_the_same_name_before_is_another_matter() {
+        let told = |began| {
+            let began = Some(Timestamp::from_second(began).unwrap());
+            facts(&Whereabouts { began, ..pane(true) }, &[oom(unit("a.scope"))]).len()
+        };
+        // It was noticed at 1001, and happened at 1000.
+        assert_eq!([999, 1000, 1001].map(told), [1, 1, 0]);
+        assert_eq!(told(2000), 1, "the clock was set back");
     }
 
     #[test]

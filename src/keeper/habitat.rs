@@ -35,6 +35,7 @@ mod tests {
         assert_eq!(load(dir.path()), Habitat::default());
         let habitat = Habitat {
             server: ServerId { pid: 7, ..ServerId::default() },
+            began: Some(jiff::Timestamp::from_second(7).unwrap()),
             panes: [(PaneId(3), 9)].into(),
             cgroups: [(7, "/a.scope".to_owned()), (9, "/b.scope".to_owned())].into(),
         };

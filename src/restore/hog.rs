@@ -63,8 +63,8 @@ mod tests {
         };
         let vitals = [(PaneId(0), vitals(70)), (PaneId(1), vitals(71)), (PaneId(2), vitals(72))].into();
         let (attached, cgroups, kills) = (HashMap::new(), HashMap::new(), Vec::new());
-        let (clients, cut_off) = (Vec::new(), Vec::new());
-        let seen = Observation { server, vitals, attached, clients, cut_off, cgroups, kills };
+        let (clients, cut_off, began) = (Vec::new(), Vec::new(), None);
+        let seen = Observation { server, vitals, attached, clients, cut_off, began, cgroups, kills };
         let found = |comm: &str, pid| {
             let victim = Victim::Child;
             let fact = Fact::OomVictim { victim, comm: comm.into(), pid, rss_bytes: 1, limit: None };

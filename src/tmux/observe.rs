@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use crate::model::evidence::KillCommand;
 use crate::model::{
     ByteString, Dead, ObjectId, Pane, PaneId, PaneStart, Server, ServerId, Session, SessionId, Window,
@@ -35,6 +37,8 @@ pub struct Observation {
     pub clients: Vec<Client>,
     /// Those that were attached at the look before, and whose terminals are gone with them.
     pub cut_off: Vec<Client>,
+    /// When the server started, to the second.
+    pub began: Option<Timestamp>,
     /// The control groups of the server and of the panes' own processes, by process id.
     pub cgroups: HashMap<u32, String>,
     /// What clients told the server to end since the look before, if that had something that is gone now.
@@ -223,7 +227,16 @@ impl Builder<'_> {
             panes.into_iter().map(|(id, (_, vitals))| (id, vitals)).collect();
         let pids = vitals.values().map(|vitals| vitals.pid).filter(|pid| *pid != 0).chain([self.pid]);
         let cgroups = pids.filter_map(|pid| Some((pid, self.programs.proc.cgroup(pid).ok()?))).collect();
-        Observation { server, vitals, attached, clients, cut_off: Vec::new(), cgroups, kills: Vec::new() }
+        Observation {
+            server,
+            vitals,
+            attached,
+            clients,
+            cut_off: Vec::new(),
+            began: Timestamp::from_second(answer.began).ok(),
+            cgroups,
+            kills: Vec::new(),
+        }
     }
 
     fn empty_session(&self, row: &SessionRow) -> Session {

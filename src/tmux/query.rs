@@ -12,7 +12,7 @@ use super::escape::{encodes, split_printed, undo_3_4};
 /// How many lines of an answer are read; a server with more panes than this is refused, not cut.
 const ROWS_MAX: usize = 20_000;
 
-const SERVER: &str = "V\t#{pid}\t#{version}";
+const SERVER: &str = "V\t#{pid}\t#{start_time}\t#{version}";
 
 const SESSION: &str = "S\t#{session_id}\t#{session_created}\t#{session_attached}\t\
     #{n:session_name}:#{session_name}\t#{n:session_group}:#{session_group}\t\
@@ -50,6 +50,8 @@ pub enum ParseError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub pid: u32,
+    /// When the server started, in seconds since the epoch.
+    pub began: i64,
     pub version: String,
     pub sessions: Vec<SessionRow>,
     pub clients: Vec<ClientRow>,
@@ -142,7 +144,7 @@ pub fn parse(output: &[u8]) -> Result<Answer, ParseError> {
     while !rest.is_empty() {
         let mut row = Row { start: rest, rest, encoded };
         match row.field()? {
-            "V" => server = Some((row.number()?, row.last_field()?.to_owned())),
+            "V" => server = Some((row.number()?, row.number()?, row.last_field()?.to_owned())),
             "S" => sessions.push(row.session()?),
             "C" => clients.push(row.client()?),
             "P" => panes.push(row.pane()?),
@@ -153,8 +155,8 @@ pub fn parse(output: &[u8]) -> Result<Answer, ParseError> {
             return Err(ParseError::TooMany);
         }
     }
-    let (pid, version) = server.ok_or(ParseError::NoServer)?;
-    Ok(Answer { pid, version, sessions, clients, panes })
+    let (pid, began, version) = server.ok_or(ParseError::NoServer)?;
+    Ok(Answer { pid, began, version, sessions, clients, panes })
 }
 
 /// Returns the version that the server's own line, the first one, names.
@@ -304,7 +306,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ANSWER: &str = "V\t10251\t3.3a\n\
+    const ANSWER: &str = "V\t10251\t1763800000\t3.3a\n\
         S\t$0\t1795253899\t1\t3:web\t0:\t4:/tmp\n\
         C\t$0\t4712\t0\t/dev/pts/3\n\
         P\t$0\t@0\t0\t1\t0\t1\t0\t80\t24\tb25d,80x24,0,0,0\t1795253899\t%0\t0\t1\t0\t4711\t0\t\t\t0\t0\t12\t5\t0\t0\t4:bash\t2:vm\t4:/tmp\n";
@@ -344,7 +346,7 @@ mod tests {
     #[test]
     fn a_name_that_is_stored_encoded_is_read_as_it_is_stored() {
         for version in ["3.3a", "3.4", "3.5a", "3.7"] {
-            let text = format!("V\t1\t{version}\nS\t$0\t7\t0\t8:a\\tb\\033\t0:\t10:/work/main\n");
+            let text = format!("V\t1\t7\t{version}\nS\t$0\t7\t0\t8:a\\tb\\033\t0:\t10:/work/main\n");
             let answer = parse(text.as_bytes()).unwrap();
             assert_eq!(answer.sessions[0].name, br"a\tb\033", "{version}");
         }

@@ -51,6 +51,7 @@ fn observation(server: Server, printed: u64) -> Arc<Observation> {
         attached: HashMap::new(),
         clients: Vec::new(),
         cut_off: Vec::new(),
+        began: None,
         cgroups: HashMap::new(),
         kills: Vec::new(),
     })
