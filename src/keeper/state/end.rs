@@ -80,13 +80,16 @@ impl State {
         else {
             return Vec::new();
         };
-        let asked = self.wanted.is_some_and(|(reason, _)| reason == Reason::Asked);
+        // What was asked for meanwhile is to be as it was then, and takes a look of its own.
+        let wanted = self.wanted.filter(|_| self.closely);
+        let asked = wanted.is_some_and(|(reason, _)| reason == Reason::Asked);
         self.guard_shrinking(now, &live.server);
         self.review_guard(now, &live, asked);
         if live.server.sessions.is_empty() {
             return if self.guard.is_none() { self.save_closed(Closed::LastSession) } else { Vec::new() };
         }
-        let (reason, token) = self.wanted.take().unwrap_or((Reason::Changed, None));
+        self.wanted.take_if(|_| wanted.is_some());
+        let (reason, token) = wanted.unwrap_or((Reason::Changed, None));
         self.saving_for = token;
         self.save(now, reason, &live)
     }

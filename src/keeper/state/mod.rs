@@ -156,6 +156,8 @@ pub struct State {
     at_rest: Option<(Arc<Observation>, Option<Generation>, Duration)>,
     /// Since when looks find no server although none was seen to end.
     vanished_since: Option<Duration>,
+    /// Since when it is found out why the server ended that an earlier keeper watched.
+    unjudged_since: Option<Duration>,
     /// What was started, and how often.
     starts: Starts,
     /// Whether it was told that servers end too often.
@@ -217,6 +219,7 @@ impl State {
             output_saved_at: None,
             at_rest: None,
             vanished_since: None,
+            unjudged_since: None,
             starts: Starts::default(),
             limit_told: false,
             signalled_at: None,
@@ -384,7 +387,7 @@ impl State {
             Phase::Seeking | Phase::Watching if self.reconciled.as_ref() != Some(&id) => {
                 // What is being saved may be newer than what would be restored, and the machine may be
                 // going down; the next look decides.
-                let unsure = self.saving.is_some() || self.doubt.is_some();
+                let unsure = self.saving.is_some() || self.doubt.is_some() || self.awaits_verdict(now, &id);
                 if unsure { Vec::new() } else { self.reconcile(now, id) }
             }
             Phase::Seeking | Phase::Watching => {

@@ -19,7 +19,8 @@ pub(super) struct Wish {
 
 impl State {
     pub(super) fn asked(&mut self, token: Token, asked: Asked) -> Vec<Action> {
-        if self.phase != Phase::Watching || self.doubt.is_some() {
+        // Where it is asked whether everything goes down, the answer decides, and comes in a moment.
+        if self.phase != Phase::Watching {
             let why = match &self.problem {
                 Some(problem) => problem.clone(),
                 None => format!("the keeper is {}; try again in a moment", self.summary().state),

@@ -5,17 +5,33 @@ use std::time::Duration;
 use crate::model::{Generation, Reason, ServerId, Snapshot};
 use crate::restore::execute::{Outcome, Report};
 use crate::restore::plan::{self, Plan, Selection, SkipReason};
+use crate::restore::policy::brings_back;
 
 use super::super::action::Action;
 use super::super::event::{Answer, Token};
-use super::{Phase, State};
+use super::{Phase, State, VERDICT_MAX};
 
 impl State {
+    /// Returns whether it is found out yet why the server ended that was there before this one, in the same boot, and
+    /// while no keeper watched. A machine that has booted since ended everything, whatever else there is to know.
+    pub(super) fn awaits_verdict(&mut self, now: Duration, living: &ServerId) -> bool {
+        let head = self.head.as_ref().map(|(_, head)| head);
+        let head = head.filter(|head| head.closed.is_none() && head.server.id.boot == living.boot);
+        let Some(gone) = head.map(|head| head.server.id.clone()).filter(|gone| gone != living) else {
+            return false;
+        };
+        self.note_server_gone(now, living);
+        let since = *self.unjudged_since.get_or_insert(now);
+        self.verdict_on(&gone).is_none() && now < since + VERDICT_MAX
+    }
+
     /// Decides what a server that was not known yet lacks.
     pub(super) fn reconcile(&mut self, now: Duration, id: ServerId) -> Vec<Action> {
+        self.unjudged_since = None;
         self.note_server_gone(now, &id);
         self.reconciled = Some(id);
         self.heed_tombstones();
+        self.heed_verdict();
         self.guard_predecessor(now);
         let live = self.live.as_ref().map(|live| &live.server);
         let unasked = self
@@ -33,6 +49,16 @@ impl State {
                 self.phase = Phase::Watching;
                 self.consider_save(now)
             }
+        }
+    }
+
+    /// Leaves a server ended whose end was a wish.
+    fn heed_verdict(&mut self) {
+        let head = self.head.as_ref().map(|(_, head)| head.server.id.clone());
+        let gone = head.filter(|head| self.reconciled.as_ref() != Some(head));
+        if let Some(gone) = gone.filter(|gone| self.verdict_on(gone).is_some_and(|cause| !brings_back(cause)))
+        {
+            self.closed = Some(gone);
         }
     }
 

@@ -107,6 +107,11 @@ impl State {
         is_hunger(self.cause_at_once(now, ending).0)
     }
 
+    /// Returns why a server ended, once that is known, or as well as it could be found out.
+    pub(super) fn verdict_on(&self, server: &ServerId) -> Option<Cause> {
+        self.fates.of(server).map(|fate| fate.cause)
+    }
+
     /// Returns whether the end of the living server has been judged.
     pub(super) fn is_judged(&self) -> bool {
         self.live.as_ref().is_none_or(|live| self.fates.of(&live.server.id).is_some())

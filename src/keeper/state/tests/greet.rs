@@ -1,5 +1,6 @@
 //! Who is told of a restore, and when.
 
+use super::stories::of_last_boot;
 use super::*;
 
 use crate::keeper::event::Greeting;
@@ -8,7 +9,7 @@ use crate::model::incident::{Incident, SubjectKind};
 
 /// A keeper that has restored two sessions into server 2 at second 10; nobody had asked for that.
 fn restored() -> State {
-    let head = sample::snapshot(sample::server(1, &["web", "api"]));
+    let head = of_last_boot(sample::snapshot(sample::server(1, &["web", "api"])));
     let mut state = State::new(POLICY, Some((1, Arc::new(head))));
     let actions = look(&mut state, 9, 0);
     assert!(actions.iter().any(|action| matches!(action, Action::Restore(_))), "{}", told(&actions));

@@ -182,7 +182,7 @@ fn a_keeper_that_starts_over_a_small_state_doubts_it_again() {
     let mut lines: Vec<Line> = vec![(0, Event::Tick, "look"), (0, sees(1, &["a"]), "await end of 1")];
     lines.extend([(3, Event::Tick, "look"), (3, sees(1, &["a"]), "ask")]);
     lines.push((3, Event::GoingDown(false), "save changed (shrunk) a"));
-    Story::new("started anew", lines).after(snapshot(1, &ALL)).play().unwrap();
+    Story::new("started anew", lines).resuming(snapshot(1, &ALL)).play().unwrap();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What comes back and what does not: each verdict, and what is done about it.
 
-use super::stories::{lost, nothing, orderly, restored, saved, sees, snapshot, step};
+use super::stories::{lost, nothing, of_last_boot, orderly, restored, saved, sees, snapshot, step};
 use super::*;
 
 use jiff::Timestamp;
@@ -294,8 +294,31 @@ fn what_was_closed_stays_closed_though_no_snapshot_says_so() {
     let past = Past { began: Timestamp::from_second(10).unwrap(), incidents, ..Past::default() };
     let head = Some((2, Arc::new(sample::snapshot(server()))));
     let mut state = State::new(POLICY, head).after(past);
-    let done = told(&step(&mut state, 0, sees(2, &[]), &[]));
+    let mut done = String::new();
+    for (second, event) in [(5, sees(2, &[])), (7, Event::Tick), (7, sees(2, &[]))] {
+        done += &told(&step(&mut state, second, event, &[]));
+    }
     assert!(done.contains("restore web") && !done.contains("api"), "{done}");
+}
+
+#[test]
+fn the_end_of_a_server_that_nobody_watched_is_looked_into_before_it_comes_back() {
+    let play = |facts: &[Fact], answers: bool| {
+        let mut state = State::new(POLICY, Some((2, Arc::new(snapshot(1, &["a"])))));
+        let mut done = Vec::new();
+        for second in 0..=10 {
+            let event = if second % 2 == 0 || !answers { sees(2, &[]) } else { Event::Tick };
+            done.extend(step(&mut state, second, event, facts));
+            if done.iter().any(|action| matches!(action, Action::Restore(_))) {
+                return Some(second);
+            }
+        }
+        None
+    };
+    assert_eq!(play(&[], true), Some(4), "nothing tells why");
+    assert_eq!(play(&[Fact::Cut], true), Some(4));
+    assert_eq!(play(&[Fact::UnitStopped { unit: "x".into() }], true), None, "a wish");
+    assert_eq!(play(&[], false), Some(10), "nobody answers");
 }
 
 #[test]
@@ -303,7 +326,7 @@ fn what_nobody_used_for_long_starts_nothing() {
     let day = |days: i64| Timestamp::from_second(days * 24 * 3600).unwrap();
     for (days, asks) in [(1, false), (15, true)] {
         let policy = Policy { still_yours: Some(Duration::from_secs(14 * 24 * 3600)), ..POLICY };
-        let head = Some((2, Arc::new(snapshot(1, &["a"]))));
+        let head = Some((2, Arc::new(of_last_boot(snapshot(1, &["a"])))));
         let past = Past { began: day(days), ..Past::default() };
         let mut state = State::new(policy, head).after(past);
         let done = step(&mut state, 0, sees(2, &[]), &[]);

@@ -5,6 +5,7 @@ use super::*;
 use jiff::Timestamp;
 
 use crate::keeper::event::Inquiry;
+use crate::model::BootId;
 use crate::model::evidence::Fact;
 
 /// A second, what happens, and what is done about it.
@@ -23,7 +24,13 @@ impl Story {
         Self { title, policy: POLICY, head: None, lines }
     }
 
-    pub(super) fn after(mut self, head: Snapshot) -> Self {
+    /// The machine has booted since this was saved.
+    pub(super) fn after(self, head: Snapshot) -> Self {
+        self.resuming(of_last_boot(head))
+    }
+
+    /// Another keeper has saved this.
+    pub(super) fn resuming(mut self, head: Snapshot) -> Self {
         self.head = Some(head);
         self
     }
@@ -88,6 +95,12 @@ pub(super) fn lost(number: u32) -> Event {
 
 pub(super) fn snapshot(number: u32, names: &[&str]) -> Snapshot {
     sample::snapshot(sample::server(number, names))
+}
+
+/// The same, and the machine has booted since.
+pub(super) fn of_last_boot(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.server.id.boot = BootId("before".to_owned());
+    snapshot
 }
 
 /// A snapshot that says that everything was closed.
@@ -180,7 +193,7 @@ fn server_stories() -> Vec<Story> {
             "a restart of the keeper restores nothing",
             vec![(0, Event::Tick, "look"), (0, sees(1, &["a"]), "await end of 1")],
         )
-        .after(snapshot(1, &["a"])),
+        .resuming(snapshot(1, &["a"])),
         Story::new(
             "what was closed while the keeper was away stays closed",
             vec![
@@ -191,7 +204,7 @@ fn server_stories() -> Vec<Story> {
                 (2, Event::GoingDown(false), "save changed a"),
             ],
         )
-        .after(snapshot(1, &["a", "b"])),
+        .resuming(snapshot(1, &["a", "b"])),
         Story::new(
             "all had been closed before",
             vec![(0, Event::Tick, "look"), (0, sees(2, &[]), "await end of 2")],
@@ -410,7 +423,9 @@ fn shutdown_stories() -> Vec<Story> {
                 (67, Event::GoingDown(false), "hold, look"),
                 (67, nothing(), "found"),
                 (68, Event::Founded(Ok(())), "look"),
-                (68, sees(2, &[]), "await end of 2, restore a+b"),
+                (68, sees(2, &[]), "await end of 2"),
+                (70, Event::Tick, "look"),
+                (70, sees(2, &[]), "restore a+b"),
             ],
         ),
         story(
@@ -605,6 +620,39 @@ fn request_stories() -> Vec<Story> {
                 (1, Event::Asked(7, Asked::Snapshot), "look"),
                 (1, sees(1, &["a"]), "save asked a"),
                 (1, saved(3, snapshot(1, &["a"])), "tell 7 snapshot 3"),
+            ],
+        ),
+        story(
+            "a snapshot is asked for while it is asked whether what is gone was closed",
+            &["a", "b"],
+            vec![
+                (5, Event::Tick, "look"),
+                (5, sees(1, &["a"]), ""),
+                (7, Event::Tick, "look"),
+                (7, sees(1, &["a"]), "ask"),
+                (7, Event::Asked(7, Asked::Snapshot), ""),
+                (7, Event::GoingDown(false), "save changed a"),
+                (7, saved(3, snapshot(1, &["a"])), ""),
+                (8, Event::Tick, "look"),
+                (8, sees(1, &["a"]), "save asked a"),
+                (8, saved(4, snapshot(1, &["a"])), "tell 7 snapshot 4"),
+            ],
+        ),
+        story(
+            "a restore is asked for at such a time",
+            &["a", "b"],
+            vec![
+                (5, Event::Tick, "look"),
+                (5, sees(1, &["a"]), ""),
+                (7, Event::Tick, "look"),
+                (7, sees(1, &["a"]), "ask"),
+                (7, ask_to_restore(7, snapshot(1, &["x", "y", "z"]), &["y"]), ""),
+                (7, Event::GoingDown(false), "save changed a"),
+                (8, Event::Tick, "look"),
+                (8, sees(1, &["a"]), ""),
+                (8, saved(3, snapshot(1, &["a"])), ""),
+                (9, Event::Tick, "look"),
+                (9, sees(1, &["a"]), "restore y"),
             ],
         ),
         story(
