@@ -27,6 +27,7 @@
 //! | talking to tmux: running commands, reading a server, capturing text, layouts | [`tmux`] |
 //! | units, scopes and where a process lives; what logind will do at logout | [`systemd`], [`logind`] |
 //! | what systemd, systemd-oomd, logind and the journal tell of deaths; hearing signals on a bus | [`systemd`], [`logind`], [`signals`] |
+//! | why something died: rules over evidence, where it lived, the verdict in words | [`diagnosis`] |
 //! | processes, and how those end that are not our children | [`proc`], [`ends`] |
 //! | memory: what control groups count, and the kills among it | [`cgroup`] |
 //! | what of a text must not be written down: credentials | [`redact`] |

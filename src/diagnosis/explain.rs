@@ -223,7 +223,10 @@ fn cause(cause: Cause, subject: &Subject, evidence: &[Evidence]) -> String {
         Cause::OomKill => oom(subject, evidence),
         Cause::UnitStopped => "somebody had systemd stop the unit that it lived in".to_owned(),
         Cause::ServerCrashed => "tmux crashed".to_owned(),
-        Cause::ServerKilled => "somebody, or a program, killed it with a signal".to_owned(),
+        Cause::ServerKilled if holds(evidence, |fact| matches!(fact, Fact::Ended { .. })) => {
+            "somebody, or a program, killed it with a signal".to_owned()
+        }
+        Cause::ServerKilled => "a signal ended it: it was killed, or tmux crashed".to_owned(),
         Cause::SocketLost => "it lives and cannot be reached, because the path of its socket was removed".to_owned(),
         Cause::Upgraded => "it lives, and this tmux cannot talk to it: tmux was replaced by another version meanwhile".to_owned(),
         Cause::StartLimitHit if kind == SubjectKind::Server => {

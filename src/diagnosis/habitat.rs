@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::evidence::{Fact, Victim};
 use crate::model::incident::{Subject, SubjectKind};
-use crate::model::{PaneId, ServerId};
+use crate::model::{PaneId, Server, ServerId};
 use crate::systemd::placement::Placement;
 use crate::tmux::observe::Observation;
 
@@ -80,6 +80,11 @@ impl Habitat {
         let login = login.and_then(|cgroup| Placement::of(cgroup).login().map(str::to_owned));
         let is_server = subject.kind == SubjectKind::Server;
         Whereabouts { is_server, began: self.began, pids, inmates, cgroups, alone, login }
+    }
+
+    /// Returns whether a pane's process lived when it was looked at last; of another server nothing is known.
+    pub fn had_living(&self, server: &Server, pane: PaneId) -> bool {
+        self.server != server.id || self.panes.contains_key(&pane)
     }
 
     /// Returns the panes whose processes live in a control group, and whether the server does.

@@ -11,6 +11,8 @@
 //! A rule asks for facts that are there and never for facts that are missing, so more evidence never makes a verdict
 //! less sure, and less never makes it surer. That somebody looked and found nothing is a fact as well.
 
+use std::collections::HashSet;
+
 use crate::model::evidence::Evidence;
 use crate::model::incident::{Cause, Confidence, Finding, Subject, Verdict};
 
@@ -29,6 +31,9 @@ pub fn diagnose(subject: &Subject, evidence: &[Evidence]) -> Verdict {
     let mut findings: Vec<Finding> = rules.filter_map(|rule| apply(rule, subject, evidence)).collect();
     // A stable sort: among equally sure explanations the rule that stands first in the table knows more.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.confidence));
+    // A cause that several rules show, by the surest of them.
+    let mut told = HashSet::new();
+    findings.retain(|finding| told.insert(finding.cause));
     let mut findings = findings.into_iter();
     let unknown = Finding { cause: Cause::Unknown, confidence: Confidence::None, because: Vec::new() };
     Verdict { finding: findings.next().unwrap_or(unknown), others: findings.collect() }

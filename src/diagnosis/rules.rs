@@ -96,10 +96,12 @@ pub const RULES: &[Rule] = &[
             way(Certain, &[ended_by_other_signal]),
             way(Certain, &[ended_by_sigkill, no_oom_kill]),
             way(Likely, &[ended_by_sigkill]),
+            // Whatever signal it was.
             way(Likely, &[cut, no_oom_kill]),
             way(Possible, &[cut]),
         ],
     },
+    Rule { cause: Cause::ServerCrashed, on: &[Server], ways: &[way(Possible, &[cut, end_unknown])] },
     Rule { cause: Cause::SocketLost, on: &[Server], ways: &[way(Certain, &[socket_gone])] },
     Rule { cause: Cause::Upgraded, on: &[Server], ways: &[way(Certain, &[version_mismatch])] },
     Rule { cause: Cause::StartLimitHit, on: ALL, ways: &[way(Certain, &[start_limit_hit])] },
@@ -231,6 +233,10 @@ fn hung_up(_: &Subject, fact: &Fact) -> bool {
 
 fn core_dump(_: &Subject, fact: &Fact) -> bool {
     matches!(fact, Fact::CoreDump { .. })
+}
+
+fn end_unknown(_: &Subject, fact: &Fact) -> bool {
+    matches!(fact, Fact::EndUnknown)
 }
 
 fn exited_well(_: &Subject, fact: &Fact) -> bool {

@@ -111,6 +111,7 @@ fn deaths() -> Vec<(SubjectKind, Cause, Vec<Fact>)> {
             Cause::ServerKilled,
             vec![Fact::Cut, ended(End::Killed(9)), no_oom(), Fact::NothingStopping],
         ),
+        (Server, Cause::ServerKilled, vec![Fact::Cut, Fact::EndUnknown, no_oom(), Fact::NothingStopping]),
         (Server, Cause::SocketLost, vec![Fact::SocketGone { pid: 7 }]),
         (Server, Cause::Upgraded, vec![Fact::VersionMismatch { said: "protocol version mismatch".into() }]),
         (Server, Cause::StartLimitHit, vec![Fact::StartLimitHit { starts: 5, within_secs: 60 }]),

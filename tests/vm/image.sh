@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build the disk image and snapshot of one Debian release for the test lab; print the image's folder.
 #
-#   image.sh trixie|bookworm
+#   image.sh trixie|bookworm|sid
 #
 # The folder holds: base.raw (root file system, never written again), booted.qcow2 (overlay on it with the
 # snapshot "booted": running, settled, nobody logged in), vmlinuz, initrd, id_ed25519 (logs in as root and as
@@ -18,7 +18,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 packages=(
     systemd systemd-sysv dbus dbus-user-session libpam-systemd polkitd udev
     openssh-server sudo tmux bash less procps iproute2 jq zstd e2fsprogs
-    linux-image-cloud-amd64 initramfs-tools
+    linux-image-cloud-amd64 initramfs-tools klibc-utils cpio
 )
 later_packages=(systemd-oomd)
 # Periodic work that would run at random in the middle of a scenario.
@@ -28,9 +28,9 @@ masked_units=(
 )
 
 main() {
-    (($# == 1)) || fail "usage: image.sh trixie|bookworm"
+    (($# == 1)) || fail "usage: image.sh trixie|bookworm|sid"
     suite=$1
-    [[ $suite == trixie || $suite == bookworm ]] || fail "unknown suite $suite (trixie, bookworm)"
+    [[ $suite =~ ^(trixie|bookworm|sid)$ ]] || fail "unknown suite $suite (trixie, bookworm, sid)"
     mkdir -p "$cache"
     local qemu_version
     # The version belongs to the key because a snapshot is only sure to load into the QEMU that wrote it.
@@ -126,8 +126,9 @@ install_debian() {
     # Documentation is left out by dpkg once dpkg itself runs; given to mmdebstrap as an option the same
     # filter would slow its own unpacking down fourfold.
     # shellcheck disable=SC2016 # $1 is expanded by the hook's shell
+    # A mirror may be weeks behind: these machines are nobody's.
     INITRD=No mmdebstrap --quiet --mode=root --variant=minbase --format=directory \
-        --include="$include" --aptopt='Acquire::Languages "none"' \
+        --include="$include" --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Check-Valid-Until "false"' \
         --essential-hook='printf "path-exclude=/usr/share/%s/*\n" doc man locale >"$1/etc/dpkg/dpkg.cfg.d/lab"' \
         --customize-hook='mkdir "$1/var/cache/lab"' \
         --customize-hook='cd "$1/var/cache/lab" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq -o APT::Sandbox::User=root download '"${later_packages[*]}" \

@@ -65,7 +65,7 @@ impl Machine {
     pub fn boot(lab: &Lab, suite: Suite, name: &str) -> Result<Self> {
         let work =
             tempfile::Builder::new().prefix("agent-keeper-vm-").tempdir().context("make a work folder")?;
-        let image = lab.image(suite).to_owned();
+        let image = lab.image(suite)?.to_owned();
         fs::copy(image.join("booted.qcow2"), work.path().join("disk.qcow2"))
             .with_context(|| format!("copy the image in {}", image.display()))?;
         let control = work.path().join("control");

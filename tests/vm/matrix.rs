@@ -2,7 +2,8 @@
 //! that watches and with one that was killed before. The rows are data: `matrix.toml`. A campaign of its own:
 //! `AGENT_KEEPER_MATRIX=1 cargo test --test vm causes -- --nocapture --test-threads=1`; the table is written to
 //! `target/vm-logs/matrix-RELEASE.md`. `AGENT_KEEPER_MATRIX_ONLY=TEXT` runs the rows whose names have that in them,
-//! `AGENT_KEEPER_MATRIX_PASS=watched` or `unwatched` one of both.
+//! `AGENT_KEEPER_MATRIX_PASS=watched` or `unwatched` one of both. `AGENT_KEEPER_VM_ONLY=sid` runs them on Debian's next
+//! release.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -68,8 +69,8 @@ struct Row {
     after: Option<String>,
     /// The same when no keeper watched, if that is something else.
     unwatched_after: Option<String>,
-    /// On which release only.
-    only: Option<String>,
+    /// On which releases only.
+    only: Option<Vec<String>>,
     /// What is different on Debian 12, where panes have no scopes of their own.
     bookworm: Option<Differing>,
 }
@@ -78,6 +79,7 @@ struct Row {
 #[serde(deny_unknown_fields)]
 struct Differing {
     place: Option<String>,
+    cause: Option<String>,
     unwatched: Option<String>,
     happened: Option<String>,
     after: Option<String>,
@@ -87,11 +89,12 @@ impl Row {
     /// Returns the row as it is on a release; `None` where there is nothing like it.
     fn on(&self, suite: Suite) -> Option<Self> {
         let mut row = self.clone();
-        if row.only.as_ref().is_some_and(|only| only != suite.name()) {
+        if row.only.as_ref().is_some_and(|only| !only.iter().any(|name| name == suite.name())) {
             return None;
         }
         if let Some(other) = row.bookworm.take().filter(|_| suite == Suite::Bookworm) {
             row.place = other.place.unwrap_or(row.place);
+            row.cause = other.cause.unwrap_or(row.cause);
             row.unwatched = other.unwatched.or(row.unwatched);
             row.happened = other.happened.or(row.happened);
             row.after = other.after.or(row.after);
@@ -109,6 +112,11 @@ fn the_causes_on_trixie() -> Result<()> {
 #[test]
 fn the_causes_on_bookworm() -> Result<()> {
     campaign(Suite::Bookworm)
+}
+
+#[test]
+fn the_causes_on_sid() -> Result<()> {
+    campaign(Suite::Sid)
 }
 
 fn campaign(suite: Suite) -> Result<()> {

@@ -247,12 +247,14 @@ impl State {
                 self.note(now, subject, whereabouts, facts, Some(generation));
             }
             let saved = &saved.server;
-            let dead = after.server.panes().filter(|(_, _, pane)| pane.dead.is_some());
-            let dead: HashSet<PaneId> = dead.map(|(_, _, pane)| pane.id).collect();
-            let lived = saved.panes().filter(|(_, _, pane)| pane.dead.is_none()).map(|(_, _, pane)| pane.id);
+            let dead = dead_panes(after);
+            // tmux does not always know how a pane ended, and then a snapshot does not show that it did.
+            let lived =
+                |pane: &Pane| pane.dead.is_none() && self.deaths.remembered.had_living(saved, pane.id);
+            let lived = saved.panes().filter(|(_, _, pane)| lived(pane)).map(|(_, _, pane)| pane.id);
             let dead = lived.filter(|pane| dead.contains(pane)).collect();
             for (subject, pane) in newly_dead(saved, &after.server, &dead) {
-                let facts = pane.dead.map(ended).into_iter().chain([Fact::GoneUnseen]).collect();
+                let facts = vec![pane.dead.map_or(Fact::EndUnknown, ended), Fact::GoneUnseen];
                 let whereabouts = self.deaths.whereabouts(&subject);
                 self.note(now, subject, whereabouts, facts, Some(generation));
             }

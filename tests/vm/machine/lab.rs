@@ -1,5 +1,6 @@
 //! The images that machines start from: made by `tests/vm/image.sh`, kept in a cache between runs.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -16,24 +17,35 @@ use super::process;
 const EXIT_SKIP: i32 = 77;
 
 /// A Debian release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Suite {
     /// Debian 13: systemd 257, tmux 3.5a.
     Trixie,
     /// Debian 12: systemd 252, tmux 3.3a.
     Bookworm,
+    /// Debian's next release as it is today, which may not even boot: for campaigns only.
+    Sid,
 }
 
 impl Suite {
-    /// Every release the lab knows.
-    pub const ALL: [Self; 2] = [Self::Trixie, Self::Bookworm];
+    /// The releases that are tried every day.
+    const DAILY: [Self; 2] = [Self::Trixie, Self::Bookworm];
+
+    const ALL: [Self; 3] = [Self::Trixie, Self::Bookworm, Self::Sid];
 
     /// Returns Debian's own name of the release.
     pub fn name(self) -> &'static str {
         match self {
             Self::Trixie => "trixie",
             Self::Bookworm => "bookworm",
+            Self::Sid => "sid",
         }
+    }
+
+    /// Returns whether this run is to try the release: those of `AGENT_KEEPER_VM_ONLY`, or the daily ones.
+    pub fn is_wanted(self) -> bool {
+        std::env::var("AGENT_KEEPER_VM_ONLY")
+            .map_or_else(|_| Self::DAILY.contains(&self), |only| only == self.name())
     }
 }
 
@@ -55,11 +67,10 @@ impl fmt::Display for Skip {
     }
 }
 
-/// Images of all releases, ready to start machines from.
+/// Images of the releases that this run tries, ready to start machines from.
 #[derive(Clone, Debug)]
 pub struct Lab {
-    trixie: PathBuf,
-    bookworm: PathBuf,
+    images: HashMap<Suite, PathBuf>,
 }
 
 impl Lab {
@@ -74,23 +85,25 @@ impl Lab {
     }
 
     /// Returns the folder of a release's image.
-    pub fn image(&self, suite: Suite) -> &Path {
-        match suite {
-            Suite::Trixie => &self.trixie,
-            Suite::Bookworm => &self.bookworm,
-        }
+    pub fn image(&self, suite: Suite) -> Result<&Path> {
+        self.images.get(&suite).map(PathBuf::as_path).with_context(|| format!("{suite} is not wanted"))
     }
 
     fn build() -> Result<Result<Self, Skip>> {
-        let [trixie, bookworm] = thread::scope(|scope| {
-            Suite::ALL
-                .map(|suite| scope.spawn(move || build_image(suite)))
-                .map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("the builder panicked"))))
+        let wanted = Suite::ALL.map(|suite| suite.is_wanted().then_some(suite));
+        let built = thread::scope(|scope| {
+            wanted
+                .map(|suite| suite.map(|suite| (suite, scope.spawn(move || build_image(suite)))))
+                .map(|thread| thread.map(|(suite, thread)| (suite, thread.join())))
         });
-        Ok(match (trixie?, bookworm?) {
-            (Ok(trixie), Ok(bookworm)) => Ok(Self { trixie, bookworm }),
-            (Err(skip), _) | (_, Err(skip)) => Err(skip),
-        })
+        let mut images = HashMap::new();
+        for (suite, image) in built.into_iter().flatten() {
+            match image.unwrap_or_else(|_| Err(anyhow!("the builder panicked")))? {
+                Ok(image) => images.insert(suite, image),
+                Err(skip) => return Ok(Err(skip)),
+            };
+        }
+        Ok(Ok(Self { images }))
     }
 }
 
