@@ -104,7 +104,7 @@ fn rows_of(entries: &[Entry]) -> Vec<Row> {
 fn row(entry: &Entry) -> Row {
     let (kind, text) = match &entry.what {
         Happening::KeeperStarted { version } => ("keeper", format!("agent-keeper {version} started")),
-        Happening::KeeperEnded => ("keeper", "ended; the tmux server went on".to_owned()),
+        Happening::KeeperEnded => ("keeper", "ended".to_owned()),
         Happening::ServerFound { server, unit } => {
             let unit = unit.as_ref().map_or_else(String::new, |unit| format!(" in {unit}"));
             ("server", format!("a tmux server (pid {}){unit}", server.pid))

@@ -109,8 +109,10 @@ fn say_closed_terminal(incidents: &[&Incident], found: Option<&Incident>) {
     });
     if let Some(session) = session {
         let sentence = explain::sentence(last);
+        let target = format!("={session}");
+        let target = shlex::try_quote(&target).unwrap_or_default();
         note(&printable(&format!(
-            "{}: {sentence}; its session lives: tmux attach -t '={session}'",
+            "{}: {sentence}; its session lives: tmux attach -t {target}",
             clock(last.at)
         )));
     }
@@ -285,8 +287,11 @@ fn gaps(incident: &Incident) -> String {
 }
 
 fn afterwards(incident: &Incident) -> String {
-    let mut out = head("What was done") + &paragraph("  ", 2, policy::in_words(incident.deed));
-    if let Some(generation) = incident.last_seen_in {
+    let kind = incident.subject.kind;
+    let done = policy::in_words(incident.deed, incident.verdict.finding.cause, kind);
+    let mut out = head("What was done") + &paragraph("  ", 2, done);
+    let lives_on = matches!(kind, SubjectKind::Child | SubjectKind::Client);
+    if let Some(generation) = incident.last_seen_in.filter(|_| !lives_on) {
         out.push_str(&head("What there is of it"));
         let line = format!(
             "snapshot {generation} shows it alive: keeperctl snapshot show {generation}; to bring it back: keeperctl restore {generation}"

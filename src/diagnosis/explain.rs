@@ -1,5 +1,6 @@
 //! A verdict in words.
 
+use crate::diagnosis::rules::{hung_up, interrupted};
 use crate::model::evidence::{End, EndWitness, Evidence, Fact, KillCommand, Limit, ShutdownWitness, Victim};
 use crate::model::incident::{Cause, Confidence, Incident, Subject, SubjectKind};
 use crate::model::{PaneId, plural};
@@ -190,6 +191,9 @@ pub fn subject(subject: &Subject) -> String {
         SubjectKind::Session => format!("session {place}"),
         SubjectKind::Window => format!("window {place}"),
         SubjectKind::Pane => format!("pane {place}"),
+        SubjectKind::Child if subject.panes.is_empty() => {
+            format!("a process that shares its unit with the tmux server on {place}")
+        }
         SubjectKind::Child => format!("a process in pane {place}"),
         SubjectKind::Client => format!("the client on {place}"),
     }
@@ -239,8 +243,11 @@ fn cause(cause: Cause, subject: &Subject, evidence: &[Evidence]) -> String {
         Cause::ClosedByUser if holds(evidence, |fact| matches!(fact, Fact::KillCommand(_))) => {
             "it was closed with a tmux command".to_owned()
         }
-        Cause::ClosedByUser if holds(evidence, is_hung_up) => {
+        Cause::ClosedByUser if holds(evidence, |fact| hung_up(subject, fact)) => {
             "it was closed: its terminal went away, as it does when tmux is told to kill it".to_owned()
+        }
+        Cause::ClosedByUser if holds(evidence, |fact| interrupted(subject, fact)) => {
+            "it was interrupted (Ctrl-C)".to_owned()
         }
         Cause::ClosedByUser if holds(evidence, |fact| matches!(fact, Fact::Fleeting { .. })) => {
             "whoever opened it closed it again at once".to_owned()
@@ -263,10 +270,6 @@ fn oom(subject: &Subject, evidence: &[Evidence]) -> String {
         }
         _ => "the kernel killed it for want of memory".to_owned(),
     }
-}
-
-fn is_hung_up(fact: &Fact) -> bool {
-    matches!(fact, Fact::Ended { end: End::Killed(1), .. })
 }
 
 fn last_end(evidence: &[Evidence]) -> String {

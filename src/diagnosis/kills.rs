@@ -25,7 +25,8 @@ pub fn attribute<'a>(subjects: &[Subject], kills: &'a [KillCommand]) -> Vec<Opti
                 named = true;
             }
         }
-        if !named && !ends_others(kill) {
+        // One that names something else has ended that, or nothing.
+        if !named && !ends_others(kill) && target(kill).is_none() {
             free.push(kill);
         }
     }
@@ -63,12 +64,17 @@ fn ends_others(kill: &KillCommand) -> bool {
     kill.command.split(' ').skip(1).any(|word| word == "-a")
 }
 
+/// Returns what it names.
+fn target(kill: &KillCommand) -> Option<&str> {
+    kill.command.split_once("-t ").map(|(_, target)| target)
+}
+
 /// Returns whether it names something that died, as tmux targets are written: `web:1`, `=web`, `%5`.
 fn names(kill: &KillCommand, subject: &Subject) -> bool {
     if ends_others(kill) || !can_end(kill, subject.kind) {
         return false;
     }
-    let Some((_, target)) = kill.command.split_once("-t ") else { return false };
+    let Some(target) = target(kill) else { return false };
     let target = target.trim_matches('"').trim_start_matches('=').trim_end_matches(':');
     let pane = |id: String| subject.panes.len() == 1 && id == target;
     target == subject.place || subject.panes.first().is_some_and(|lost| pane(lost.id.to_string()))
@@ -104,6 +110,11 @@ mod tests {
         assert_eq!(attributed(&[web], &["kill-session"]), [Some(0)], "the client's own");
         assert_eq!(attributed(&[web, api], &["kill-session"]), [None, None], "which of them?");
         assert_eq!(attributed(&[web, api], &["kill-session -t =api", "kill-window"]), [Some(1), Some(0)]);
+        assert_eq!(
+            attributed(&[web], &["kill-session -t build"]),
+            [None],
+            "that failed, or was a moment ago"
+        );
         assert_eq!(attributed(&[web, api], &["kill-session -a -t other"]), [Some(0), Some(0)]);
         assert_eq!(attributed(&[(Window, "web:1")], &["kill-window -t web:1"]), [Some(0)]);
         assert_eq!(attributed(&[(Pane, "web:1.0")], &["kill-pane -t %5"]), [Some(0)]);

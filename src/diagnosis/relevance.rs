@@ -24,15 +24,7 @@ pub fn relevant(
     noticed: Timestamp,
     sightings: &[Sighting],
 ) -> Vec<Evidence> {
-    let near = |sighting: &&Sighting| {
-        let age = noticed.duration_since(sighting.at);
-        let since = alive.is_some_and(|alive| sighting.at >= alive);
-        // A clock that was set back since tells nothing.
-        let began = whereabouts.began.filter(|began| *began <= noticed);
-        let another = began.is_some_and(|began| sighting.at < began);
-        (age <= BEFORE || since) && -age <= AFTER && !another
-    };
-    let near: Vec<&Sighting> = sightings.iter().filter(near).collect();
+    let near: Vec<&Sighting> = near(whereabouts, alive, noticed, sightings).collect();
     let mut found: Vec<Evidence> = Vec::new();
     for sighting in &near {
         if let Some(fact) = about(whereabouts, sighting, &near)
@@ -47,13 +39,37 @@ pub fn relevant(
     found
 }
 
-/// Returns how the panes of a server ended that has said goodbye: before it, or because of it. `emptied`: whether it ends with its last session.
-pub fn end_of_panes(whereabouts: &Whereabouts, emptied: bool, sightings: &[Sighting]) -> Option<Fact> {
+/// Returns what was seen around the time at which something was noticed to be dead.
+fn near<'a>(
+    whereabouts: &'a Whereabouts,
+    alive: Option<Timestamp>,
+    noticed: Timestamp,
+    sightings: &'a [Sighting],
+) -> impl Iterator<Item = &'a Sighting> {
+    sightings.iter().filter(move |sighting| {
+        let age = noticed.duration_since(sighting.at);
+        let since = alive.is_some_and(|alive| sighting.at >= alive);
+        // A clock that was set back since tells nothing.
+        let began = whereabouts.began.filter(|began| *began <= noticed);
+        let another = began.is_some_and(|began| sighting.at < began);
+        (age <= BEFORE || since) && -age <= AFTER && !another
+    })
+}
+
+/// Returns how the panes of a server ended that has said goodbye: before it, or because of it. `emptied`: whether it
+/// ends with its last session.
+pub fn end_of_panes(
+    whereabouts: &Whereabouts,
+    emptied: bool,
+    noticed: Timestamp,
+    sightings: &[Sighting],
+) -> Option<Fact> {
+    let near: Vec<&Sighting> = near(whereabouts, None, noticed, sightings).collect();
     let end_of = |pid: &u32| {
-        let is_end = |one: &&Sighting| {
+        let is_end = |one: &&&Sighting| {
             one.about == About::Process(*pid) && matches!(one.fact, Fact::Ended { .. } | Fact::EndUnknown)
         };
-        sightings.iter().rfind(is_end)
+        near.iter().rfind(is_end).copied()
     };
     let how = |sighting: &Sighting| match sighting.fact {
         Fact::Ended { end, .. } => Some(end),
@@ -220,13 +236,16 @@ mod tests {
         let exits = |pid| end(pid, End::Exited(130));
         let unknown = |pid| seen(at(pid), About::Process(pid), Fact::EndUnknown);
         let late = seen(2, About::Process(8), Fact::EndUnknown);
-        let told = |sightings: &[Sighting]| end_of_panes(&server, true, sightings);
+        let noticed = |secs: i64| Timestamp::from_second(1000 + secs).unwrap();
+        let told = |sightings: &[Sighting]| end_of_panes(&server, true, noticed(2), sightings);
         assert_eq!(told(&[exits(7), exits(8), exits(1)]), Some(Fact::NoSessionLeft));
         assert_eq!(told(&[exits(7), unknown(8), unknown(1)]), Some(Fact::PanesEndedFirst));
         assert_eq!(told(&[exits(7), exits(1), late]), None, "one was still there");
         assert_eq!(told(&[exits(7), exits(1)]), None, "nobody knows of the other");
         assert_eq!(told(&[exits(1), exits(7), end(8, End::Killed(1))]), Some(Fact::PanesHungUp));
-        assert_eq!(end_of_panes(&server, false, &[exits(7), exits(8), exits(1)]), None, "exit-empty is off");
-        assert_eq!(end_of_panes(&Whereabouts::default(), true, &[exits(1)]), None);
+        let all = [exits(7), exits(8), exits(1)];
+        assert_eq!(end_of_panes(&server, false, noticed(2), &all), None, "exit-empty is off");
+        assert_eq!(end_of_panes(&server, true, noticed(99), &all), None, "others of these numbers");
+        assert_eq!(end_of_panes(&Whereabouts::default(), true, noticed(2), &all), None);
     }
 }

@@ -57,7 +57,13 @@ pub const RULES: &[Rule] = &[
             way(Possible, &[other_boot]),
         ],
     },
-    Rule { cause: Cause::KilledAtLogout, on: ALL, ways: &[way(Certain, &[login_ended])] },
+    Rule {
+        cause: Cause::KilledAtLogout,
+        on: &[Server],
+        // Who closes a server and logs out at once has closed it.
+        ways: &[way(Certain, &[cut, login_ended]), way(Likely, &[login_ended])],
+    },
+    Rule { cause: Cause::KilledAtLogout, on: PLACES, ways: &[way(Certain, &[login_ended])] },
     Rule {
         cause: Cause::ManagerStopped,
         on: ALL,
@@ -118,7 +124,7 @@ pub const RULES: &[Rule] = &[
         cause: Cause::ProgramKilled,
         on: PLACES,
         ways: &[
-            way(Certain, &[ended_by_other_signal]),
+            way(Certain, &[ended_by_foreign_signal]),
             way(Certain, &[ended_by_sigkill, no_oom_kill]),
             way(Likely, &[ended_by_sigkill]),
         ],
@@ -131,6 +137,7 @@ pub const RULES: &[Rule] = &[
             way(Certain, &[kill_command]),
             way(Certain, &[exited_well]),
             way(Likely, &[hung_up]),
+            way(Likely, &[interrupted]),
             way(Likely, &[shell_exited]),
             way(Possible, &[vanished]),
             // Whoever opens a pane for less than a second knows when it is done.
@@ -203,6 +210,7 @@ fn client_lost(_: &Subject, fact: &Fact) -> bool {
 // ── processes ──
 
 const SIGHUP: u8 = 1;
+const SIGINT: u8 = 2;
 const SIGKILL: u8 = 9;
 
 /// The signals of a program that did something impossible, whose default action is a core dump (signal(7)).
@@ -227,8 +235,25 @@ fn ended_by_other_signal(_: &Subject, fact: &Fact) -> bool {
     ended_by(fact, |signal| ![SIGKILL, SIGHUP].contains(&signal))
 }
 
-fn hung_up(_: &Subject, fact: &Fact) -> bool {
-    ended_by(fact, |signal| signal == SIGHUP)
+/// The same of a program: Ctrl-C is a person's key.
+fn ended_by_foreign_signal(_: &Subject, fact: &Fact) -> bool {
+    ended_by(fact, |signal| ![SIGKILL, SIGHUP, SIGINT].contains(&signal))
+}
+
+/// By a signal, or by itself because of one: the status is 128 and the signal then, by custom (bash(1), EXIT STATUS).
+fn ended_because_of(fact: &Fact, signal: u8) -> bool {
+    ended_by(fact, |own| own == signal)
+        || matches!(fact, Fact::Ended { end: End::Exited(status), .. } if *status == 128 + signal)
+}
+
+/// Returns whether the terminal was closed under a program.
+pub fn hung_up(_: &Subject, fact: &Fact) -> bool {
+    ended_because_of(fact, SIGHUP)
+}
+
+/// Returns whether somebody pressed Ctrl-C.
+pub fn interrupted(_: &Subject, fact: &Fact) -> bool {
+    ended_because_of(fact, SIGINT)
 }
 
 fn core_dump(_: &Subject, fact: &Fact) -> bool {
@@ -249,7 +274,8 @@ fn shell_exited(subject: &Subject, fact: &Fact) -> bool {
 }
 
 fn program_exited_with_error(subject: &Subject, fact: &Fact) -> bool {
-    !ran_shells(subject) && matches!(fact, Fact::Ended { end: End::Exited(1..), .. })
+    let told_to = hung_up(subject, fact) || interrupted(subject, fact);
+    !ran_shells(subject) && !told_to && matches!(fact, Fact::Ended { end: End::Exited(1..), .. })
 }
 
 fn ran_shells(subject: &Subject) -> bool {

@@ -80,7 +80,13 @@ fn deaths() -> Vec<(SubjectKind, Cause, Vec<Fact>)> {
                 no_shutdown(by_keeper),
             ],
         ),
-        (Server, Cause::KilledAtLogout, vec![Fact::Goodbye, login_ended(), ended(End::Exited(0))]),
+        (Server, Cause::KilledAtLogout, vec![Fact::Cut, login_ended(), ended(End::Exited(0))]),
+        (Server, Cause::KilledAtLogout, vec![Fact::GoneUnseen, login_ended()]),
+        (
+            Server,
+            Cause::ClosedByUser,
+            vec![Fact::Goodbye, login_ended(), Fact::NothingStopping, Fact::PanesHungUp],
+        ),
         (
             Server,
             Cause::ManagerStopped,
@@ -154,6 +160,8 @@ fn deaths() -> Vec<(SubjectKind, Cause, Vec<Fact>)> {
         (Pane, Cause::ProgramFailed, vec![Fact::Vanished, ended(End::Exited(3)), no_oom()]),
         (Pane, Cause::ProgramKilled, vec![Fact::Vanished, ended(End::Killed(11)), dump(), no_oom()]),
         (Pane, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Exited(0)), no_oom()]),
+        (Pane, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Exited(129)), no_oom()]),
+        (Pane, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Killed(2)), no_oom()]),
         (Pane, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Killed(1)), kill_command()]),
         (Window, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Killed(1)), kill_command(), no_oom()]),
         (Session, Cause::ClosedByUser, vec![Fact::Vanished, ended(End::Exited(0))]),

@@ -189,11 +189,24 @@ impl Worker {
     }
 
     /// Keeps where everything lives. Without it a later keeper knows less, and that is all.
-    pub(super) async fn remember(self: Arc<Self>, habitat: Habitat) {
+    pub(super) fn remember(self: &Arc<Self>, habitat: Habitat) {
+        let waiting = self.habitat().replace(habitat).is_some();
+        if !waiting {
+            tokio::spawn(self.clone().keep_habitat());
+        }
+    }
+
+    fn habitat(&self) -> std::sync::MutexGuard<'_, Option<Habitat>> {
+        self.habitat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the newest one down that waits for that.
+    async fn keep_habitat(self: Arc<Self>) {
         let kept = blocking(move || {
-            // One after the other, so that the last one stays.
+            // One after the other, so that the newest one stays.
             let _history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-            habitat::save(&self.state_dir, &habitat)
+            let newest = self.habitat().take();
+            newest.map_or(Ok(()), |habitat| habitat::save(&self.state_dir, &habitat))
         });
         if let Err(why) = kept.await {
             debug!("a later keeper will not know where everything lives: {why}");

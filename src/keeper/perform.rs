@@ -99,9 +99,7 @@ impl Performer {
                 Event::ServerEnded(id, ending)
             }),
             Action::AskGoingDown => self.task(async { Event::GoingDown(GoingDown::ask().await.is_so()) }),
-            Action::Remember(habitat) => {
-                tokio::spawn(worker.remember(habitat));
-            }
+            Action::Remember(habitat) => worker.remember(habitat),
             Action::Inquire(deaths) => {
                 let started = self.started;
                 self.task(async move {

@@ -18,6 +18,7 @@ use tracing::{debug, error, info, warn};
 use crate::cause::in_words;
 use crate::cgroup::MemoryWatch;
 use crate::config::Settings;
+use crate::diagnosis::habitat::Habitat;
 use crate::diagnosis::losses::gone;
 use crate::environment::Login;
 use crate::model::entry::Happening;
@@ -84,6 +85,8 @@ pub(super) struct Worker {
     seen: Mutex<Seen>,
     /// The directory of the socket, while it is held.
     pub(super) directory: Mutex<Option<Flock<File>>>,
+    /// Where everything lives, as long as that waits to be written down.
+    pub(super) habitat: Mutex<Option<Habitat>>,
 }
 
 /// What the last look saw, as far as the next one needs it.
@@ -131,6 +134,7 @@ impl Worker {
             known: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
             directory: Mutex::default(),
+            habitat: Mutex::default(),
         }
     }
 
@@ -411,7 +415,10 @@ impl Worker {
     async fn say_other_globals(self: &Arc<Self>, generation: u64) {
         let shared = self.clone();
         let saved = blocking(move || shared.writer.store().load(generation)).await;
-        let (Ok(saved), Look::Server(living)) = (saved, self.look(false).await) else { return };
+        // A look of its own: what is new at it is for the next one to tell.
+        let find_start = |id| self.find_start(id);
+        let living = observe_again(&self.tmux, &self.proc, &find_start, &mut *self.known.lock().await).await;
+        let (Ok(saved), Ok(living)) = (saved, living) else { return };
         let differences = differing(&saved.server, &living.server);
         if !differences.is_empty() {
             let options: Vec<&str> =

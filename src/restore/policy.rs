@@ -33,9 +33,14 @@ pub fn deed(cause: Cause, kind: SubjectKind) -> Deed {
 }
 
 /// Returns what is done, in words.
-pub fn in_words(deed: Deed) -> &'static str {
+pub fn in_words(deed: Deed, cause: Cause, kind: SubjectKind) -> &'static str {
     match deed {
-        Deed::Nothing => "nothing: what its user closed stays closed",
+        Deed::Nothing if kind == SubjectKind::Child => "nothing: what it was a child of goes on",
+        Deed::Nothing if kind == SubjectKind::Client => "nothing: its session goes on",
+        Deed::Nothing if matches!(cause, Cause::ClosedByUser | Cause::LastSession | Cause::UnitStopped) => {
+            "nothing: what its user closed stays closed"
+        }
+        Deed::Nothing => "nothing",
         Deed::Restore => "it is brought back, with all that was in it",
         Deed::RestorePaced => {
             "it is brought back as the memory allows, what took most of it last; if that runs out again soon, it \

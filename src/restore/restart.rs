@@ -86,12 +86,12 @@ impl Restart {
         let closed = evidence.iter().any(|one| matches!(one.fact, Fact::KillCommand(_)));
         let exited =
             || evidence.iter().any(|one| matches!(one.fact, Fact::Ended { end: End::Exited(_), .. }));
+        let failed = matches!(cause, Cause::ProgramFailed | Cause::ProgramKilled);
         match on {
             RestartOn::Never => false,
-            _ if closed => false,
-            _ if matches!(cause, Cause::ProgramFailed | Cause::ProgramKilled) => true,
-            RestartOn::Always => cause == Cause::ClosedByUser && exited(),
-            RestartOn::OnFailure => false,
+            _ if closed || ended_by(evidence, &[SIGHUP]) => false,
+            RestartOn::OnFailure => failed && !ended_by(evidence, &CLEAN_SIGNALS),
+            RestartOn::Always => failed || cause == Cause::ClosedByUser && exited(),
         }
     }
 
@@ -111,6 +111,24 @@ impl Restart {
     }
 }
 
+/// SIGHUP: tmux closes a pane so.
+const SIGHUP: u8 = 1;
+
+/// The signals that are no failure: SIGHUP, SIGINT, SIGPIPE and SIGTERM (`Restart=on-failure`, systemd.service(5)).
+const CLEAN_SIGNALS: [u8; 4] = [SIGHUP, 2, 13, 15];
+
+/// Returns whether one of some signals ended a program, or had it end itself: its status is 128 and the signal then, by
+/// custom (bash(1), EXIT STATUS).
+fn ended_by(evidence: &[Evidence], signals: &[u8]) -> bool {
+    evidence.iter().any(|one| match one.fact {
+        Fact::Ended { end: End::Killed(signal), .. } => signals.contains(&signal),
+        Fact::Ended { end: End::Exited(status), .. } => {
+            status.checked_sub(128).is_some_and(|signal| signals.contains(&signal))
+        }
+        _ => false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +144,7 @@ mod tests {
         use Cause::{ClosedByUser, OomKill, ProgramFailed, ProgramKilled};
         use RestartOn::{Always, Never, OnFailure};
         let exited = |status| vec![Fact::Ended { end: End::Exited(status), witness: EndWitness::Tmux }];
+        let killed = |signal| vec![Fact::Ended { end: End::Killed(signal), witness: EndWitness::Tmux }];
         let kill = || {
             let command = "kill-pane".to_owned();
             vec![Fact::KillCommand(KillCommand { client: String::new(), key: None, command })]
@@ -134,6 +153,13 @@ mod tests {
             (Never, ProgramFailed, exited(1), false),
             (OnFailure, ProgramFailed, exited(1), true),
             (OnFailure, ProgramKilled, vec![], true),
+            (OnFailure, ProgramFailed, exited(129), false),
+            (OnFailure, ProgramFailed, exited(143), false),
+            (OnFailure, ProgramKilled, killed(2), false),
+            (OnFailure, ProgramKilled, killed(15), false),
+            (OnFailure, ProgramKilled, killed(11), true),
+            (Always, ProgramKilled, killed(15), true),
+            (Always, ProgramFailed, exited(129), false),
             (OnFailure, ClosedByUser, exited(0), false),
             (OnFailure, OomKill, vec![], false),
             (Always, ProgramFailed, exited(1), true),

@@ -132,6 +132,11 @@ impl Deaths {
         recent.map(|(_, sighting)| sighting.clone()).collect()
     }
 
+    /// Takes note that the keeper is about to make panes.
+    pub(super) fn restore_begins(&mut self) {
+        self.restoring = true;
+    }
+
     /// Returns whether what is new at this look may be the keeper's own doing.
     fn made_by_us(&mut self, restoring: bool) -> bool {
         restoring | std::mem::replace(&mut self.restoring, restoring)
@@ -426,7 +431,7 @@ fn incident(inquiry: Inquiry, sightings: &[Sighting]) -> Incident {
     let has = |fact: &Fact| all.iter().any(|one| one.fact == *fact);
     if has(&Fact::Goodbye) && !has(&Fact::NoSessionLeft) {
         let emptied = !has(&Fact::ExitEmptyOff);
-        let panes = end_of_panes(&death.whereabouts, emptied, sightings);
+        let panes = end_of_panes(&death.whereabouts, emptied, noticed, sightings);
         all.extend(panes.map(Fact::undated));
     }
     let killed = all.iter().any(|one| matches!(one.fact, Fact::OomKill { .. }));

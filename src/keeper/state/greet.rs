@@ -1,9 +1,10 @@
 //! What the first person who attaches after a restore that nobody asked for is told. Once.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::model::ServerId;
-use crate::model::incident::{Incident, SubjectKind};
+use crate::model::incident::{Cause, Incident, SubjectKind};
 use crate::restore::execute::{Outcome, Report};
 use crate::tmux::observe::Observation;
 
@@ -48,7 +49,8 @@ struct Due {
 impl Greet {
     /// Notes the end of a server among what was written down.
     pub(super) fn recorded(&mut self, now: Duration, incidents: &[Incident]) {
-        let end = incidents.iter().rfind(|incident| incident.subject.kind == SubjectKind::Server);
+        let end = |one: &&Incident| one.subject.kind == SubjectKind::Server && !lives(one);
+        let end = incidents.iter().rfind(end);
         if let Some(end) = end {
             self.end = Some((now, Box::new(end.clone())));
         }
@@ -57,7 +59,7 @@ impl Greet {
     /// Notes a restore that nobody asked for.
     pub(super) fn restored(&mut self, now: Duration, server: &ServerId, report: &Report) {
         let back = report.sessions.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)));
-        let sessions = back.count();
+        let sessions = back.map(|(name, _)| name).collect::<HashSet<_>>().len();
         if sessions > 0 {
             let (server, complete) = (server.clone(), report.complete());
             self.due = Some(Due { since: now, server, sessions, complete, tried: None });
@@ -71,6 +73,11 @@ impl Greet {
             self.due = None;
         }
     }
+}
+
+/// Returns whether the server lives of which something is told, or another one is meant than the last.
+fn lives(incident: &Incident) -> bool {
+    matches!(incident.verdict.finding.cause, Cause::SocketLost | Cause::Upgraded | Cause::StartLimitHit)
 }
 
 impl State {

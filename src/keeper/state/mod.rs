@@ -143,6 +143,8 @@ pub struct State {
     saving: Option<ServerId>,
     /// Whether a plan is being carried out; true until its report is in, whatever happens meanwhile.
     restoring: bool,
+    /// Whether only parts of sessions come back with it.
+    restoring_parts: bool,
     /// Whether the save that is under way is the last one.
     last_saving: bool,
     doubt: Option<Doubt>,
@@ -164,6 +166,8 @@ pub struct State {
     limit_told: bool,
     /// When a server was last told to make its socket again.
     signalled_at: Option<Duration>,
+    /// The server of which it has been told that its socket is gone, until it can be reached again.
+    orphaned: Option<ServerId>,
     /// The server of which it has been told that it cannot be talked to.
     mismatched: Option<ServerId>,
     /// A save that must happen whether or not anything changed, and who waits for it.
@@ -212,6 +216,7 @@ impl State {
             founding: false,
             saving: None,
             restoring: false,
+            restoring_parts: false,
             last_saving: false,
             doubt: None,
             unsaved: Vec::new(),
@@ -223,6 +228,7 @@ impl State {
             starts: Starts::default(),
             limit_told: false,
             signalled_at: None,
+            orphaned: None,
             mismatched: None,
             wanted: None,
             saving_for: None,
@@ -358,6 +364,7 @@ impl State {
             return self.saw_nothing(now);
         }
         self.problem = None;
+        self.orphaned = None;
         self.vanished_since = None;
         let mut actions = Vec::new();
         match self.live.clone().filter(|live| live.server.id == id) {

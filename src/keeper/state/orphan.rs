@@ -21,7 +21,9 @@ impl State {
         let mut actions = self.refuse_asked("the tmux server cannot be reached");
         if self.signalled_at.is_none_or(|at| now >= at + SIGNAL_EVERY) {
             self.signalled_at = Some(now);
-            if let Some(server) = self.known_server(pid) {
+            let server = self.known_server(pid);
+            if let Some(server) = server.filter(|server| self.orphaned.as_ref() != Some(&server.server)) {
+                self.orphaned = Some(server.server.clone());
                 self.note_unreachable(now, server, Fact::SocketGone { pid });
             }
             actions.push(Action::BringBackSocket { pid });

@@ -82,6 +82,8 @@ impl State {
         self.unsaved = alive.map(|skip| skip.session.clone()).collect();
         self.phase = Phase::Restoring;
         self.restoring = true;
+        self.restoring_parts = plan.steps.is_empty();
+        self.deaths.restore_begins();
         vec![Action::Restore(plan)]
     }
 
@@ -102,7 +104,8 @@ impl State {
                 names.join(", ")
             )
         });
-        if let (None, Some(live)) = (&self.restoring_for, &self.live) {
+        // Whoever looks at a server sees for himself that a part of it is back.
+        if let (None, false, Some(live)) = (&self.restoring_for, self.restoring_parts, &self.live) {
             self.greet.restored(now, &live.server.id, &report);
         }
         let mut actions = Vec::new();

@@ -65,9 +65,11 @@ impl Returns {
     }
 
     /// Takes those that are due into a server and come from the same state. Those of other servers are past.
-    fn take_due(&mut self, now: Duration, server: &ServerId) -> Vec<Return> {
-        self.waiting.retain(|one| one.server == *server);
-        self.running.retain(|(of, _), _| of == server);
+    fn take_due(&mut self, now: Duration, live: &Server) -> Vec<Return> {
+        self.waiting.retain(|one| one.server == live.id);
+        let waits = |pane: &PaneId| self.waiting.iter().any(|one| one.panes.contains(pane));
+        let stays = |pane: &PaneId| live.panes().any(|(.., other)| other.id == *pane);
+        self.running.retain(|(of, pane), _| *of == live.id && (stays(pane) || waits(pane)));
         let Some(first) = self.waiting.iter().find(|one| now >= one.due).map(|one| one.from.0) else {
             return Vec::new();
         };
@@ -83,7 +85,7 @@ impl State {
         if self.saving.is_some() || self.doubt.is_some() {
             return None;
         }
-        let due = self.returns.take_due(now, &live.server.id);
+        let due = self.returns.take_due(now, &live.server);
         let (generation, saved) = due.first()?.from.clone();
         let panes: Vec<PaneId> = due.iter().flat_map(|one| one.panes.iter().copied()).collect();
         let mut manner = Manner::unasked();

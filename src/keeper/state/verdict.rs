@@ -10,7 +10,7 @@ use crate::diagnosis::habitat::Habitat;
 use crate::diagnosis::losses::whole;
 use crate::diagnosis::relevance::relevant;
 use crate::model::evidence::{Evidence, Fact};
-use crate::model::incident::{Cause, Deed, Incident, LostPane, Subject, SubjectKind};
+use crate::model::incident::{Cause, Confidence, Deed, Incident, LostPane, Subject, SubjectKind};
 use crate::model::{PaneId, ServerId};
 use crate::restore::hog::hog;
 use crate::restore::limit::back_off;
@@ -220,8 +220,10 @@ impl State {
     }
 
     fn conclude_part(&mut self, now: Duration, death: &Death, incident: &mut Incident) -> Deed {
-        let cause = incident.verdict.finding.cause;
+        let (cause, confidence) = (incident.verdict.finding.cause, incident.verdict.finding.confidence);
         match self.allowed(policy::deed(cause, incident.subject.kind)) {
+            // More probably its user closed it.
+            Deed::Restore | Deed::RestorePaced if confidence < Confidence::Likely => Deed::Keep,
             deed @ (Deed::Restore | Deed::RestorePaced) => self.bring_back(now, death, incident, deed),
             deed => match self.start_again(now, death, incident) {
                 Some(Deed::Ask) => {

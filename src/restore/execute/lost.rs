@@ -15,6 +15,7 @@ impl Run<'_> {
     pub(super) async fn lost_panes(&mut self, step: &PaneStep) -> Result<(), StepError> {
         let mut panes: BTreeMap<usize, PaneId> = step.alive.iter().copied().collect();
         let mut made = BTreeMap::new();
+        let before = self.layout(&panes).await;
         for at in step.missing.iter().copied() {
             match self.beside(&panes, at, step).await {
                 Ok(pane) => {
@@ -29,6 +30,11 @@ impl Run<'_> {
             }
         }
         if made.is_empty() {
+            if let Some((pane, layout)) = before {
+                self.try_all("", vec![Command::new("select-layout").flag("-t", pane).arg(layout)]).await;
+            }
+            self.to_zoom.extend(step.zoomed);
+            self.zoom().await;
             return Err(self.nothing());
         }
         let place = format!("window {}", step.window.index);
@@ -42,6 +48,14 @@ impl Run<'_> {
         self.to_zoom.extend(step.zoomed);
         self.zoom().await;
         Ok(())
+    }
+
+    /// Returns one of some panes and the layout of the window that they are in.
+    async fn layout(&self, panes: &BTreeMap<usize, PaneId>) -> Option<(PaneId, String)> {
+        let (_, pane) = panes.first_key_value()?;
+        let ask = Command::new("display-message").arg("-p").flag("-t", pane).arg("#{window_layout}");
+        let layout = self.run(&[ask]).await.ok()?;
+        Some((*pane, String::from_utf8_lossy(&layout).trim().to_owned()))
     }
 
     async fn beside(
