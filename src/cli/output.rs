@@ -65,9 +65,11 @@ fn ignore_closed_pipe(result: io::Result<()>) -> Result<(), CliError> {
     }
 }
 
-/// Returns the columns there are to write in.
+/// Returns the columns there are to write in: those of the terminal, or where there is none what `COLUMNS` says.
 pub fn width() -> usize {
-    terminal_size::terminal_size().map_or(WIDTH, |(width, _)| usize::from(width.0)).max(20)
+    let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    let asked = || std::env::var("COLUMNS").ok()?.parse().ok();
+    terminal.or_else(asked).unwrap_or(WIDTH).max(20)
 }
 
 /// Returns how many columns a text takes.

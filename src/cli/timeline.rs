@@ -63,10 +63,12 @@ const KIND_COLUMNS: usize = 9;
 /// Shows.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
     let range = Range { since: arguments.since, until: arguments.until };
-    let mut history = history::read(&context.places.state, &range);
+    // A death is written down after it: what is of this time may stand further down.
+    let mut history = history::read(&context.places.state, &Range { until: None, ..range });
     history.unread.drain(..).for_each(|error| note(&in_words(error)));
     let mut rows = rows_of(&history.entries);
     rows.extend(snapshots(&context.store(), &range)?);
+    rows.retain(|row| range.contains(row.at));
     rows.sort_by_key(|row| row.at);
     let rows = together(rows);
     if context.json {

@@ -69,6 +69,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Exit, CliError> {
         None => incidents.iter().rfind(|incident| explain::is_unwanted(incident)).copied(),
     };
     if arguments.target.is_none() && !context.json {
+        say_closed_server(&incidents, found);
         say_closed_terminal(&incidents, found);
     }
     let Some(incident) = found else {
@@ -94,6 +95,18 @@ fn say_damage(history: &mut history::History) {
     }
     for error in history.unread.drain(..) {
         note(&in_words(error));
+    }
+}
+
+/// Says that a whole server was closed after what is told: whoever asks may miss that.
+fn say_closed_server(incidents: &[&Incident], found: Option<&Incident>) {
+    let closed = |one: &&&Incident| {
+        let since = found.is_some_and(|found| one.number > found.number);
+        since && one.subject.kind == SubjectKind::Server && !explain::is_unwanted(one)
+    };
+    if let Some(closed) = incidents.iter().rfind(closed) {
+        let sentence = explain::sentence(closed);
+        note(&printable(&format!("{}: {sentence}; more: keeperctl why {}", clock(closed.at), closed.number)));
     }
 }
 
@@ -136,10 +149,11 @@ fn nothing(context: &Context, incidents: &[&Incident]) -> Result<Exit, CliError>
 /// Finds the last death of what is named.
 fn find<'a>(incidents: &[&'a Incident], target: &str) -> Result<&'a Incident, CliError> {
     let by_number = target.trim_start_matches('#').parse::<u64>().ok();
-    let found = incidents.iter().rfind(|incident| match by_number {
-        Some(number) => incident.number == number,
-        None => concerns(incident, target),
-    });
+    let numbered = incidents.iter().find(|incident| Some(incident.number) == by_number);
+    // As tmux has it, `=3` is the session of that name, and so is `3:`.
+    let place = target.trim_start_matches('=');
+    let place = place.strip_suffix(':').unwrap_or(place);
+    let found = numbered.or_else(|| incidents.iter().rfind(|incident| concerns(incident, place)));
     found.copied().ok_or_else(|| {
         let message = format!("no death of {target:?} is remembered");
         CliError::failed(anyhow::Error::msg(message)).hint("see what is: keeperctl why --all")
@@ -213,9 +227,16 @@ fn text(incident: &Incident, now: Timestamp) -> String {
     let mut out = paragraph(&format!("{} ", styled(style, "●")), 2, &printable(&sentence));
     let when = ago(now.duration_since(incident.at).as_secs());
     let sure = finding.confidence.word();
-    out.push_str(&format!(
-        "  {}\n",
-        styled(DIM, format!("{}, {when} ago; {sure}; number {}", clock(incident.at), incident.number))
+    let unseen = incident.evidence.iter().any(|one| one.fact == Fact::GoneUnseen);
+    let dated = incident.evidence.iter().any(|one| one.at.is_some());
+    let noticed = if unseen && !dated { "noticed " } else { "" };
+    out.push_str(&paragraph(
+        "  ",
+        2,
+        &styled(
+            DIM,
+            format!("{noticed}{}, {when} ago; {sure}; number {}", clock(incident.at), incident.number),
+        ),
     ));
     out.push_str(&panes(incident));
     out.push_str(&evidence(incident));
@@ -266,7 +287,7 @@ fn evidence(incident: &Incident) -> String {
 
 fn others(incident: &Incident) -> String {
     let others = &incident.verdict.others;
-    if others.is_empty() {
+    if others.is_empty() || incident.verdict.finding.confidence == Confidence::Certain {
         return String::new();
     }
     let names: Vec<String> =
@@ -286,6 +307,24 @@ fn gaps(incident: &Incident) -> String {
     out
 }
 
+/// Returns how something is brought back by hand. What is back by itself is not said again.
+fn way_back(incident: &Incident, generation: u64) -> String {
+    let again = matches!(incident.deed, Deed::Restore | Deed::RestorePaced | Deed::Restart);
+    let place = shlex::try_quote(&incident.subject.place).unwrap_or_default();
+    let stayed = || !incident.evidence.iter().any(|one| one.fact == Fact::Vanished);
+    let command = match (incident.subject.kind, &incident.subject.panes[..]) {
+        _ if again => {
+            return format!("; should anything be missing: keeperctl restore {generation} --dry-run");
+        }
+        (SubjectKind::Server, _) => format!("keeperctl restore {generation}"),
+        (SubjectKind::Session, _) => format!("keeperctl restore {generation} --session {place}"),
+        (SubjectKind::Window, _) => format!("keeperctl restore {generation} --window {place}"),
+        (SubjectKind::Pane, [pane]) if stayed() => format!("tmux respawn-pane -t {}", pane.id),
+        _ => return String::new(),
+    };
+    format!("; to bring it back: {command}")
+}
+
 fn afterwards(incident: &Incident) -> String {
     let kind = incident.subject.kind;
     let done = policy::in_words(incident.deed, incident.verdict.finding.cause, kind);
@@ -294,9 +333,10 @@ fn afterwards(incident: &Incident) -> String {
     if let Some(generation) = incident.last_seen_in.filter(|_| !lives_on) {
         out.push_str(&head("What there is of it"));
         let line = format!(
-            "snapshot {generation} shows it alive: keeperctl snapshot show {generation}; to bring it back: keeperctl restore {generation}"
+            "snapshot {generation} shows it alive: keeperctl snapshot show {generation}{}",
+            way_back(incident, generation)
         );
-        out.push_str(&paragraph("  ", 2, &line));
+        out.push_str(&paragraph("  ", 2, &printable(&line)));
     }
     if let Some((id, what)) = explain::prevention(incident.verdict.finding.cause)
         && let Some(check) = CHECKS.iter().find(|check| check.id == id)

@@ -231,7 +231,7 @@ fn cause(cause: Cause, subject: &Subject, evidence: &[Evidence]) -> String {
             "somebody, or a program, killed it with a signal".to_owned()
         }
         Cause::ServerKilled => "a signal ended it: it was killed, or tmux crashed".to_owned(),
-        Cause::SocketLost => "it lives and cannot be reached, because the path of its socket was removed".to_owned(),
+        Cause::SocketLost => "it lived on and could not be reached, because the path of its socket was removed".to_owned(),
         Cause::Upgraded => "it lives, and this tmux cannot talk to it: tmux was replaced by another version meanwhile".to_owned(),
         Cause::StartLimitHit if kind == SubjectKind::Server => {
             "servers kept ending, so no further one was started for a while".to_owned()
@@ -252,7 +252,10 @@ fn cause(cause: Cause, subject: &Subject, evidence: &[Evidence]) -> String {
         Cause::ClosedByUser if holds(evidence, |fact| matches!(fact, Fact::Fleeting { .. })) => {
             "whoever opened it closed it again at once".to_owned()
         }
-        Cause::ClosedByUser => "what ran there ended by itself: exit, Ctrl-D, or it was done".to_owned(),
+        Cause::ClosedByUser if holds(evidence, |fact| matches!(fact, Fact::Ended { .. })) => {
+            "what ran there ended by itself: exit, Ctrl-D, or it was done".to_owned()
+        }
+        Cause::ClosedByUser => "it was closed: exit, Ctrl-D or a tmux command, or it was done".to_owned(),
         Cause::TerminalClosed => "its terminal was closed, or the connection lost; nothing died".to_owned(),
         Cause::Unknown => "nothing tells why".to_owned(),
     }
@@ -277,10 +280,11 @@ fn last_end(evidence: &[Evidence]) -> String {
         Fact::Ended { end, .. } => Some(end),
         _ => None,
     });
-    end.map_or_else(
-        || "its program ended with an error".to_owned(),
-        |end| format!("its program: {}", ended(end)),
-    )
+    match end {
+        Some(End::Exited(status)) => format!("its program ended with status {status}"),
+        Some(End::Killed(signal)) => format!("{} ended its program", signal_name(signal)),
+        None => "its program ended with an error".to_owned(),
+    }
 }
 
 fn holds(evidence: &[Evidence], wanted: impl Fn(&Fact) -> bool) -> bool {

@@ -74,17 +74,17 @@ pub fn lost_pane_of(server: &Server, id: PaneId) -> Option<LostPane> {
 }
 
 /// Returns the greatest number that a pane of a server has; tmux counts them up and never uses one again.
-pub fn last_pane(server: &Server) -> Option<PaneId> {
-    server.panes().map(|(_, _, pane)| pane.id).max()
+pub fn numbered(server: &Server) -> u32 {
+    server.panes().map(|(_, _, pane)| pane.id.0 + 1).max().unwrap_or(0)
 }
 
-/// Returns the panes that a server has numbered behind `last` and does not have any more: the first, the last, and how
-/// many they are.
-pub fn fleeting(last: PaneId, after: &Server) -> Option<(PaneId, PaneId, usize)> {
+/// Returns the panes that a server has numbered from `known` on and does not have any more: the first, the last, and
+/// how many they are.
+pub fn fleeting(known: u32, after: &Server) -> Option<(PaneId, PaneId, usize)> {
     let newer: BTreeSet<u32> =
-        after.panes().map(|(_, _, pane)| pane.id.0).filter(|id| *id > last.0).collect();
+        after.panes().map(|(_, _, pane)| pane.id.0).filter(|id| *id >= known).collect();
     let gone = |id: &u32| !newer.contains(id);
-    let numbers = last.0 + 1..*newer.last()?;
+    let numbers = known..*newer.last()?;
     let panes = numbers.len() + 1 - newer.len();
     Some((PaneId(numbers.clone().find(gone)?), PaneId(numbers.rev().find(gone)?), panes))
 }
@@ -191,13 +191,13 @@ mod tests {
     #[test]
     fn panes_that_nobody_saw_are_known_by_their_numbers() {
         let mut server = server();
-        let last = last_pane(&server).unwrap();
+        let last = numbered(&server);
         assert_eq!(fleeting(last, &server), None, "nothing new");
-        server.sessions[0].windows[0].panes.push(sample::pane(last.0 + 1, 2));
+        server.sessions[0].windows[0].panes.push(sample::pane(last, 2));
         assert_eq!(fleeting(last, &server), None, "the next one");
-        server.sessions[0].windows[0].panes.push(sample::pane(last.0 + 5, 3));
-        assert_eq!(fleeting(last, &server), Some((PaneId(last.0 + 2), PaneId(last.0 + 4), 3)));
-        assert_eq!(fleeting(PaneId(last.0 + 9), &server), None, "those are told already");
+        server.sessions[0].windows[0].panes.push(sample::pane(last + 4, 3));
+        assert_eq!(fleeting(last, &server), Some((PaneId(last + 1), PaneId(last + 3), 3)));
+        assert_eq!(fleeting(last + 8, &server), None, "those are told already");
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub const RULES: &[Rule] = &[
         cause: Cause::ServerKilled,
         on: &[Server],
         ways: &[
-            way(Certain, &[ended_by_other_signal]),
+            way(Certain, &[ended_by_plain_signal]),
             way(Certain, &[ended_by_sigkill, no_oom_kill]),
             way(Likely, &[ended_by_sigkill]),
             // Whatever signal it was.
@@ -233,6 +233,11 @@ fn ended_by_crash(_: &Subject, fact: &Fact) -> bool {
 /// when it is closed, as tmux closes that of a pane.
 fn ended_by_other_signal(_: &Subject, fact: &Fact) -> bool {
     ended_by(fact, |signal| ![SIGKILL, SIGHUP].contains(&signal))
+}
+
+/// The same, and not because it crashed.
+fn ended_by_plain_signal(subject: &Subject, fact: &Fact) -> bool {
+    ended_by_other_signal(subject, fact) && !ended_by_crash(subject, fact)
 }
 
 /// The same of a program: Ctrl-C is a person's key.

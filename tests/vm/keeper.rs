@@ -598,17 +598,11 @@ fn deaths_are_told(machine: &Machine) -> Result<()> {
     );
     let timeline = ctl_json(machine, "timeline --since 2000-01-01")?;
     let shown = timeline.to_string();
-    for kind in [
-        "keeper-started",
-        "server-found",
-        "login",
-        "logout",
-        "linger",
-        "memory",
-        "shutdown-begins",
-        "restored",
-        "died",
-    ] {
+    let kinds = [
+        "boot", "keeper", "server", "login", "logout", "linger", "memory", "shutdown", "restored", "died",
+        "snapshot",
+    ];
+    for kind in kinds {
         ensure!(shown.contains(&format!("\"kind\":\"{kind}\"")), "no {kind} in {shown}");
     }
     Ok(())

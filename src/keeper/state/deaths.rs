@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::diagnosis::habitat::{Habitat, Whereabouts};
 use crate::diagnosis::kills::attribute;
-use crate::diagnosis::losses::{fleeting, gone, last_pane, newly_dead, whole};
+use crate::diagnosis::losses::{fleeting, gone, newly_dead, numbered, whole};
 use crate::diagnosis::relevance::{end_of_panes, relevant};
 use crate::diagnosis::{diagnose, explain};
 use crate::model::evidence::{End, EndWitness, Evidence, Fact, KillCommand, Sighting};
@@ -67,8 +67,11 @@ pub(super) struct Deaths {
     inquiring: bool,
     /// The servers whose ends have been noted, the last ones.
     ended: VecDeque<ServerId>,
-    /// The pane of the living server with the greatest number so far.
-    newest: Option<(ServerId, PaneId)>,
+    /// How many panes the living server has numbered so far. Not known of one that was there before the keeper, until it
+    /// numbers another one: those with the greatest numbers may be closed.
+    numbered: Option<(ServerId, u32)>,
+    /// Whether there was no server at the last look.
+    none: bool,
     /// Where the living server, or that which an earlier keeper watched, was seen to live.
     remembered: Habitat,
     /// The same of the server before that, whose death may have to be told yet.
@@ -135,6 +138,18 @@ impl Deaths {
     /// Takes note that the keeper is about to make panes.
     pub(super) fn restore_begins(&mut self) {
         self.restoring = true;
+    }
+
+    /// Takes note that there is no server.
+    pub(super) fn saw_none(&mut self) {
+        self.none = true;
+    }
+
+    /// Takes note of a server that is seen for the first time. Of one that was not there before all is known.
+    pub(super) fn saw_first(&mut self, server: &Server) {
+        if std::mem::take(&mut self.none) {
+            self.numbered = Some((server.id.clone(), numbered(server)));
+        }
     }
 
     /// Returns whether what is new at this look may be the keeper's own doing.
@@ -217,10 +232,11 @@ impl State {
     /// Notes the panes that came and went since the look before.
     fn note_fleeting(&mut self, now: Duration, before: &Observation, after: &Observation, made_by_us: bool) {
         let server = &after.server;
-        let known = self.deaths.newest.take().filter(|(id, _)| *id == server.id).map(|(_, pane)| pane);
-        let known = known.max(last_pane(&before.server));
-        let newest = known.max(last_pane(server));
-        self.deaths.newest = newest.map(|pane| (server.id.clone(), pane));
+        let (was, is) = (numbered(&before.server), numbered(server));
+        let known =
+            self.deaths.numbered.take().filter(|(id, _)| *id == server.id).map(|(_, known)| known.max(was));
+        let known_now = known.map(|known| known.max(is)).or(Some(is).filter(|_| is > was));
+        self.deaths.numbered = known_now.map(|known| (server.id.clone(), known));
         let found = known.and_then(|known| fleeting(known, server)).filter(|_| !made_by_us);
         if let Some((first, last, panes)) = found {
             let subject = Subject {
@@ -334,6 +350,14 @@ impl State {
             self.deaths.ended.truncate(ENDED_MAX - 1);
             self.deaths.ended.push_front(subject.server.clone());
         }
+        // What came and went between two snapshots is in none.
+        let shown = |saved: &Snapshot| {
+            let panes = &subject.panes;
+            panes.is_empty()
+                || saved.server.panes().any(|(.., pane)| panes.iter().any(|lost| lost.id == pane.id))
+        };
+        let last_seen_in =
+            last_seen_in.filter(|_| self.latest.as_ref().is_some_and(|(_, saved)| shown(saved)));
         let last_seen_at = self.latest.as_ref().map(|(_, saved)| saved.taken_at);
         let last_seen_at = last_seen_at.filter(|_| last_seen_in.is_some());
         if facts.iter().any(|fact| matches!(fact, Fact::KillCommand(_))) {

@@ -375,6 +375,7 @@ impl State {
                 actions.extend(self.remember(&observation));
             }
             None => {
+                self.deaths.saw_first(&observation.server);
                 self.note_losses_unseen(now, &observation);
                 actions.extend(self.remember(&observation));
                 self.texts.clear();
@@ -417,6 +418,7 @@ impl State {
     }
 
     fn saw_nothing(&mut self, now: Duration) -> Vec<Action> {
+        self.deaths.saw_none();
         match self.phase {
             Phase::Seeking => {
                 self.live = None;
