@@ -18,8 +18,9 @@ const BATCH: usize = 10;
 
 fn watching() -> Keeper {
     let mut keeper = Keeper::prepare();
-    keeper.tmux.start(&["-s", "main", "cat"]);
+    // From the server's first pane on: of one that was there before, nobody knows how many it has had.
     keeper.start_watching();
+    keeper.tmux.run(&["new-session", "-d", "-s", "main", "cat"]);
     keeper.saved_sessions(&["main"]);
     keeper
 }

@@ -1,7 +1,7 @@
 //! What can end a session, each provoked for real on each release, and what `keeperctl why` says of it, with a keeper
 //! that watches and with one that was killed before. The rows are data: `matrix.toml`. A campaign of its own:
 //! `AGENT_KEEPER_MATRIX=1 cargo test --test vm causes -- --nocapture --test-threads=1`; the table is written to
-//! `target/vm-logs/matrix-RELEASE.md`. `AGENT_KEEPER_MATRIX_ONLY=TEXT` runs the rows whose names have that in them,
+//! `target/vm-logs/matrix-RELEASE.md`. `AGENT_KEEPER_MATRIX_ONLY=TEXT,…` runs the rows whose names have one of those in them,
 //! `AGENT_KEEPER_MATRIX_PASS=watched` or `unwatched` one of both. `AGENT_KEEPER_VM_ONLY=sid` runs them on Debian's next
 //! release.
 
@@ -150,7 +150,8 @@ fn provoke_all(machine: &mut Machine, suite: Suite) -> Result<()> {
     let only = std::env::var("AGENT_KEEPER_MATRIX_ONLY").unwrap_or_default();
     let mut table = "| cause | a keeper watched | none did |\n|---|---|---|\n".to_owned();
     let mut wrong = Vec::new();
-    for row in matrix.death.iter().filter_map(|row| row.on(suite)).filter(|row| row.name.contains(&only)) {
+    let is_wanted = |row: &Row| only.split(',').any(|part| row.name.contains(part));
+    for row in matrix.death.iter().filter_map(|row| row.on(suite)).filter(is_wanted) {
         let mut trial = Trial { machine, matrix: &matrix, row: &row, login: None };
         let mut said = Vec::new();
         for (pass, cause) in [("watched", Some(&row.cause)), ("unwatched", row.unwatched.as_ref())] {

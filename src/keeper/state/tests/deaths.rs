@@ -231,6 +231,27 @@ fn a_kill_that_ends_no_pane_is_told_as_that_of_a_child() {
 }
 
 #[test]
+fn what_a_server_had_before_the_keeper_came_did_not_come_and_go() {
+    let told = |alone: bool| {
+        let mut listener = Listener::new(None);
+        if alone {
+            listener.tell(0, nothing());
+            listener.tell(0, Event::Founded(Ok(())));
+        }
+        let mut server = sample::server(1, &["a"]);
+        for (secs, pane) in [(0, None), (1, Some(15)), (2, Some(18))] {
+            server.sessions[0].windows[0].panes.extend(pane.map(|id| sample::pane(id, id)));
+            listener.tell(secs, Event::Looked(Look::Server(observation(server.clone(), 0))));
+        }
+        (3..9).for_each(|secs| listener.tell(secs, Event::Tick));
+        listener.told
+    };
+    let later = "Pane %16..%17 of 1: closed-by-user, possible";
+    assert_eq!(told(false), [later]);
+    assert_eq!(told(true).len(), 2, "of its own server it knows all");
+}
+
+#[test]
 fn more_than_can_wait_are_told_as_one() {
     let names: Vec<String> = (0..2500).map(|n| format!("s{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
