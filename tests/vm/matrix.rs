@@ -78,6 +78,7 @@ struct Row {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Differing {
+    unwatched_after: Option<String>,
     place: Option<String>,
     cause: Option<String>,
     unwatched: Option<String>,
@@ -98,6 +99,7 @@ impl Row {
             row.unwatched = other.unwatched.or(row.unwatched);
             row.happened = other.happened.or(row.happened);
             row.after = other.after.or(row.after);
+            row.unwatched_after = other.unwatched_after.or(row.unwatched_after);
         }
         row.place = row.place.replace("$SERVER", SERVER);
         Some(row)
