@@ -596,6 +596,8 @@ fn deaths_are_told(machine: &Machine) -> Result<()> {
         explained.contains("keeperctl why ") && explained.contains("Defined-By: agent-keeper"),
         "{explained}"
     );
+    // The last of them has left a server without sessions.
+    agent(machine, "tmux new-session -d -s after")?;
     let timeline = ctl_json(machine, "timeline --since 2000-01-01")?;
     let shown = timeline.to_string();
     let kinds = [
