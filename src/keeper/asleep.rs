@@ -15,6 +15,13 @@ use crate::tmux::observe::Observation;
 /// has not run, it is believed longer, up to [`BELIEVED_MAX`]: in proportion to the time for which it has been quiet.
 const BELIEVED_MIN: Duration = Duration::from_millis(500);
 
+/// The same of one that runs again and again, as where something prints: what was missing comes with the next look, and
+/// asking twice each time would cost twice as much.
+const BELIEVED_BUSY: Duration = Duration::from_millis(1500);
+
+/// How lately a server has run that does so again and again.
+const BUSY: Duration = Duration::from_millis(2500);
+
 /// How long it is believed at most.
 const BELIEVED_MAX: Duration = Duration::from_secs(240);
 
@@ -49,6 +56,8 @@ pub(super) struct Asleep {
     /// When it was asked, and for how long the answer is believed.
     asked: Instant,
     believed: Duration,
+    /// When it was asked because it had run.
+    stirred: Instant,
     /// When its panes' processes were looked at.
     renewed: Instant,
     /// How much the server had run by then.
@@ -74,6 +83,7 @@ impl Asleep {
                 Some((before, true)) if before.seen.server == seen.server => {
                     (LONGER * before.believed).min(BELIEVED_MAX)
                 }
+                Some((before, false)) if before.stirred.elapsed() < BUSY => BELIEVED_BUSY,
                 _ => BELIEVED_MIN,
             },
             changes: match &before {
@@ -85,6 +95,7 @@ impl Asleep {
             glance: run,
             settled: false,
             asked: now,
+            stirred: before.as_ref().filter(|(_, still)| *still).map_or(now, |(before, _)| before.stirred),
             renewed: now,
             run,
             socket: inode(tmux.socket()),
