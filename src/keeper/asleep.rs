@@ -11,8 +11,9 @@ use crate::tmux::Tmux;
 use crate::tmux::observe::Observation;
 
 /// How long a server that does not run is believed to be as it was, at first. What somebody did while it was asked may
-/// be missing in its answer, and nothing shows that. So it is asked once more, and each time it answers the same, and
-/// has not run, it is believed longer, up to [`BELIEVED_MAX`]: in proportion to the time for which it has been quiet.
+/// be missing in its answer. So it is asked once more, and each time it answers the same, and has not run, it is
+/// believed longer, up to [`BELIEVED_MAX`]: in proportion to the time for which it has been quiet. If it woke up more
+/// often than it takes to answer, it is asked again soon, once: that happens also where others take its processor.
 const BELIEVED_MIN: Duration = Duration::from_millis(500);
 
 /// The same of one that runs again and again, as where something prints: what was missing comes with the next look, and
@@ -56,6 +57,11 @@ pub(super) struct Asleep {
     /// When it was asked, and for how long the answer is believed.
     asked: Instant,
     believed: Duration,
+    /// The same but for doubts, and whether there was one.
+    trusted: Duration,
+    doubted: bool,
+    /// How often it wakes up for a look when nobody else has it do anything meanwhile: as seldom as was ever seen.
+    usual: u64,
     /// When it was asked because it had run.
     stirred: Instant,
     /// When its panes' processes were looked at.
@@ -67,25 +73,34 @@ pub(super) struct Asleep {
 }
 
 impl Asleep {
-    /// Notes how much a server has run, once it has let our client go. `before` is what was noted the last time, and
-    /// whether it had not run since.
+    /// Notes how much a server has run, once it has let our client go. `awake` is how much it had run before it was
+    /// asked; `before` is what was noted the last time, and whether it had not run since.
     pub(super) async fn watch(
         proc: &Proc,
         tmux: &Tmux,
         seen: Arc<Observation>,
+        awake: Option<Run>,
         before: Option<(Self, bool)>,
     ) -> Option<Self> {
         tokio::time::sleep(REST).await;
         let run = proc.run(seen.server.id.pid)?;
         let now = Instant::now();
+        let woken = awake.map_or(0, |awake| run.times.saturating_sub(awake.times));
+        let usual = before.as_ref().map_or(woken, |(before, _)| before.usual.min(woken));
+        let trusted = match &before {
+            Some((before, true)) if before.seen.server == seen.server => {
+                (LONGER * before.trusted).min(BELIEVED_MAX)
+            }
+            Some((before, false)) if before.stirred.elapsed() < BUSY => BELIEVED_BUSY,
+            _ => BELIEVED_MIN,
+        };
+        let again = before.as_ref().is_some_and(|(before, still)| *still && before.doubted);
+        let doubted = woken > usual && !again && trusted > BELIEVED_BUSY;
         Some(Self {
-            believed: match &before {
-                Some((before, true)) if before.seen.server == seen.server => {
-                    (LONGER * before.believed).min(BELIEVED_MAX)
-                }
-                Some((before, false)) if before.stirred.elapsed() < BUSY => BELIEVED_BUSY,
-                _ => BELIEVED_MIN,
-            },
+            believed: if doubted { BELIEVED_MIN } else { trusted },
+            trusted: if doubted { trusted / LONGER } else { trusted },
+            doubted,
+            usual,
             changes: match &before {
                 Some((before, _)) if same_panes(&before.seen, &seen) => before.changes.saturating_sub(1),
                 Some((before, _)) => (before.changes + 2).min(2 * STORM),
@@ -134,7 +149,7 @@ impl Asleep {
     /// Returns whether to ask for its options as well, which are believed for some time: once after each time that it
     /// ran, when it has been quiet for a moment.
     pub(super) fn has_settled(&self) -> bool {
-        self.believed == LONGER * BELIEVED_MIN
+        self.trusted == LONGER * BELIEVED_MIN
     }
 
     /// Returns whether it need not be asked again for now.

@@ -169,9 +169,10 @@ impl Worker {
             return Look::Server(self.seen().asleep.insert(before).seen());
         }
         let settled = before.as_ref().is_some_and(|(before, still)| *still && before.has_settled());
+        let awake = before.as_ref().and_then(|(before, _)| self.proc.run(before.seen().server.id.pid));
         let look = self.look_awake(closely || settled).await;
         if let Look::Server(seen) = &look {
-            let asleep = Asleep::watch(&self.proc, &self.tmux, seen.clone(), before).await;
+            let asleep = Asleep::watch(&self.proc, &self.tmux, seen.clone(), awake, before).await;
             self.seen().asleep = asleep;
         }
         look
