@@ -149,7 +149,8 @@ impl Asleep {
     /// Returns whether to ask for its options as well, which are believed for some time: once after each time that it
     /// ran, when it has been quiet for a moment.
     pub(super) fn has_settled(&self) -> bool {
-        self.trusted == LONGER * BELIEVED_MIN
+        let long = LONGER * BELIEVED_MIN;
+        (long..LONGER * long).contains(&self.trusted)
     }
 
     /// Returns whether it need not be asked again for now.

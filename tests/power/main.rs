@@ -68,7 +68,7 @@ impl fmt::Display for Found {
 }
 
 #[test]
-#[ignore = "mounts a FUSE file system through a loop device, which needs root: tests/vm/inside.rs runs it in a machine of its own"]
+#[ignore = "mounts file systems on the host as root, which nobody expects of cargo test: tests/vm/inside.rs runs it in a machine of its own, without the limit on age"]
 fn power_cuts() {
     let (cuts, panes) = (number("AGENT_KEEPER_POWER_CUTS", 10), number("AGENT_KEEPER_POWER_PANES", 100));
     let age_max = number("AGENT_KEEPER_POWER_AGE_MAX_MS", 5000).cast_signed();
