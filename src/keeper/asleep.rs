@@ -13,7 +13,8 @@ use crate::tmux::observe::Observation;
 /// How long a server that does not run is believed to be as it was, at first. What somebody did while it was asked may
 /// be missing in its answer. So it is asked once more, and each time it answers the same, and has not run, it is
 /// believed longer, up to [`BELIEVED_MAX`]: in proportion to the time for which it has been quiet. If it woke up more
-/// often than it takes to answer, it is asked again soon, once: that happens also where others take its processor.
+/// often than it takes to let our client go, it is asked again soon, once: that happens also where others take its
+/// processor.
 const BELIEVED_MIN: Duration = Duration::from_millis(500);
 
 /// The same of one that runs again and again, as where something prints: what was missing comes with the next look, and
@@ -36,6 +37,9 @@ const PROCESSES_MAX: Duration = Duration::from_secs(60);
 
 /// How long a server may take to let go a client that has left: 6 ms in nine of ten times on a busy machine.
 const REST: Duration = Duration::from_millis(10);
+
+/// How often it wakes up for that: when the client's end of the socket is closed.
+const WAKES_MAX: u64 = 1;
 
 /// When panes that come and go count as a storm: each look that sees some counts two, each that sees none takes back
 /// one. Half of the looks at windows that live for an instant see none.
@@ -60,8 +64,6 @@ pub(super) struct Asleep {
     /// The same but for doubts, and whether there was one.
     trusted: Duration,
     doubted: bool,
-    /// How often it wakes up for a look when nobody else has it do anything meanwhile: as seldom as was ever seen.
-    usual: u64,
     /// When it was asked because it had run.
     stirred: Instant,
     /// When its panes' processes were looked at.
@@ -73,20 +75,19 @@ pub(super) struct Asleep {
 }
 
 impl Asleep {
-    /// Notes how much a server has run, once it has let our client go. `awake` is how much it had run before it was
-    /// asked; `before` is what was noted the last time, and whether it had not run since.
+    /// Notes how much a server has run, once it has let our client go. `answered` is how much it had run when that had
+    /// its answer; `before` is what was noted the last time, and whether it had not run since.
     pub(super) async fn watch(
         proc: &Proc,
         tmux: &Tmux,
         seen: Arc<Observation>,
-        awake: Option<Run>,
+        answered: Option<Run>,
         before: Option<(Self, bool)>,
     ) -> Option<Self> {
         tokio::time::sleep(REST).await;
         let run = proc.run(seen.server.id.pid)?;
         let now = Instant::now();
-        let woken = awake.map_or(0, |awake| run.times.saturating_sub(awake.times));
-        let usual = before.as_ref().map_or(woken, |(before, _)| before.usual.min(woken));
+        let woken = answered.map_or(0, |answered| run.times.saturating_sub(answered.times));
         let trusted = match &before {
             Some((before, true)) if before.seen.server == seen.server => {
                 (LONGER * before.trusted).min(BELIEVED_MAX)
@@ -95,12 +96,11 @@ impl Asleep {
             _ => BELIEVED_MIN,
         };
         let again = before.as_ref().is_some_and(|(before, still)| *still && before.doubted);
-        let doubted = woken > usual && !again && trusted > BELIEVED_BUSY;
+        let doubted = woken > WAKES_MAX && !again && trusted > BELIEVED_MIN;
         Some(Self {
             believed: if doubted { BELIEVED_MIN } else { trusted },
             trusted: if doubted { trusted / LONGER } else { trusted },
             doubted,
-            usual,
             changes: match &before {
                 Some((before, _)) if same_panes(&before.seen, &seen) => before.changes.saturating_sub(1),
                 Some((before, _)) => (before.changes + 2).min(2 * STORM),

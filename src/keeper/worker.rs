@@ -169,10 +169,13 @@ impl Worker {
             return Look::Server(self.seen().asleep.insert(before).seen());
         }
         let settled = before.as_ref().is_some_and(|(before, still)| *still && before.has_settled());
-        let awake = before.as_ref().and_then(|(before, _)| self.proc.run(before.seen().server.id.pid));
+        if before.as_ref().is_some_and(|(_, still)| *still) {
+            self.known.lock().await.renew();
+        }
         let look = self.look_awake(closely || settled).await;
         if let Look::Server(seen) = &look {
-            let asleep = Asleep::watch(&self.proc, &self.tmux, seen.clone(), awake, before).await;
+            let answered = self.known.lock().await.answered();
+            let asleep = Asleep::watch(&self.proc, &self.tmux, seen.clone(), answered, before).await;
             self.seen().asleep = asleep;
         }
         look

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::model::{ByteString, GlobalOptions, Options, PaneId, ServerId, SessionId, Variable, WindowId};
+use crate::proc::Run;
 
 use super::command::Command;
 use super::escape::{undo_3_4, unvis};
@@ -132,12 +133,19 @@ pub struct Known {
     read_at: Option<Instant>,
     /// What the server last answered.
     pub(super) answer: Option<Answer>,
+    /// How much it had run when it had answered that, if the kernel tells.
+    pub(super) answered: Option<Run>,
 }
 
 impl Known {
     /// Forgets when the details were read, so that they are read again.
     pub fn expire(&mut self) {
         self.read_at = None;
+    }
+
+    /// Takes what is known for read a moment ago: the server has not run since.
+    pub fn renew(&mut self) {
+        self.read_at = self.read_at.map(|_| Instant::now());
     }
 
     /// Returns the details of these places. Those are read that are not known, or not known well enough; `None` when
@@ -169,6 +177,11 @@ impl Known {
         details.retain(&sections);
         (self.details, self.of, self.read_at) = (details, (server.clone(), sections), read_at.or(Some(now)));
         Ok(Some(&self.details))
+    }
+
+    /// Returns how much the server had run when our last client had its answer and had gone, if the kernel tells.
+    pub fn answered(&self) -> Option<Run> {
+        self.answered
     }
 
     /// Returns what was read of a server the last time.

@@ -147,10 +147,11 @@ async fn observe_once(
     let Some(details) = known.get(tmux, &id, &answer.version, sections(&answer)).await? else {
         return Ok(None);
     };
+    let answered = proc.run(pid);
     let programs = Programs { proc, find_start, server_argv };
     let builder = Builder { pid, programs, socket: tmux.socket(), details, version: &answer.version };
     let observation = builder.observation(id, &answer);
-    known.answer = Some(answer);
+    (known.answer, known.answered) = (Some(answer), answered);
     Ok(Some(observation))
 }
 
