@@ -17,8 +17,8 @@ use crate::tmux::observe::Observation;
 /// processor.
 const BELIEVED_MIN: Duration = Duration::from_millis(500);
 
-/// The same of one that runs again and again, as where something prints: what was missing comes with the next look, and
-/// asking twice each time would cost twice as much.
+/// The same of one that runs again and again and is as it was, as where something only prints: what was missing comes
+/// with the next look, and asking twice each time would cost twice as much.
 const BELIEVED_BUSY: Duration = Duration::from_millis(1500);
 
 /// How lately a server has run that does so again and again.
@@ -88,11 +88,10 @@ impl Asleep {
         let run = proc.run(seen.server.id.pid)?;
         let now = Instant::now();
         let woken = answered.map_or(0, |answered| run.times.saturating_sub(answered.times));
+        let same = before.as_ref().is_some_and(|(before, _)| before.seen.server == seen.server);
         let trusted = match &before {
-            Some((before, true)) if before.seen.server == seen.server => {
-                (LONGER * before.trusted).min(BELIEVED_MAX)
-            }
-            Some((before, false)) if before.stirred.elapsed() < BUSY => BELIEVED_BUSY,
+            Some((before, true)) if same => (LONGER * before.trusted).min(BELIEVED_MAX),
+            Some((before, false)) if same && before.stirred.elapsed() < BUSY => BELIEVED_BUSY,
             _ => BELIEVED_MIN,
         };
         let again = before.as_ref().is_some_and(|(before, still)| *still && before.doubted);
