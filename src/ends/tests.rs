@@ -71,6 +71,13 @@ fn shell(script: &str) -> (Child, ProcessId) {
 }
 
 fn id_of(child: &Child) -> ProcessId {
+    // Whoever starts a program may go on before the kernel has told where its stack is, by which we know that we may know
+    // all of it.
+    let stat = format!("/proc/{}/stat", child.id());
+    let life = || super::status::Life::parse(&fs::read(&stat).unwrap()).unwrap();
+    while matches!(life(), life if !life.open && life.wait_status.is_none()) {
+        std::thread::yield_now();
+    }
     ProcessId { pid: child.id(), start_ticks: Proc::default().stat(child.id()).unwrap().start_ticks }
 }
 
