@@ -10,6 +10,10 @@ use crate::model::evidence::{About, EVIDENCE_MAX, End, Evidence, Fact, Sighting}
 /// answers late, and a unit that is stopped gives its processes time.
 const BEFORE: SignedDuration = SignedDuration::from_secs(30);
 
+/// How far a kill for want of memory may be from the end of a process that was seen: the kernel kills at once, and both are
+/// told a moment later. What systemd stops because of the kill has its unit's result for a witness.
+const KILL_TO_END: SignedDuration = SignedDuration::from_secs(5);
+
 /// SIGHUP.
 const HUNG_UP: u8 = 1;
 
@@ -98,6 +102,9 @@ fn about(whereabouts: &Whereabouts, sighting: &Sighting, near: &[&Sighting]) -> 
         About::Unit(unit) => {
             let direct = whereabouts.cgroups.iter().any(|cgroup| is_unit(cgroup, unit));
             if let Fact::OomKill { own, .. } = &mut fact {
+                if is_far_from_the_end(whereabouts, sighting.at, near) {
+                    return None;
+                }
                 // A control group counts what happens in those below it. If one of those tells itself, that is it.
                 let below = || whereabouts.cgroups.iter().any(|cgroup| is_below(cgroup, unit));
                 let elsewhere = || near.iter().any(|other| is_oom_kill_below(other, unit));
@@ -107,6 +114,16 @@ fn about(whereabouts: &Whereabouts, sighting: &Sighting, near: &[&Sighting]) -> 
             direct.then_some(fact)
         }
     }
+}
+
+/// Returns whether something ended at another time than this: a kill then was another's.
+fn is_far_from_the_end(whereabouts: &Whereabouts, at: Timestamp, near: &[&Sighting]) -> bool {
+    let is_end = |one: &&&Sighting| {
+        let own = matches!(one.about, About::Process(pid) if whereabouts.pids.contains(&pid));
+        own && matches!(one.fact, Fact::Ended { .. } | Fact::EndUnknown)
+    };
+    let mut ends = near.iter().filter(is_end).peekable();
+    ends.peek().is_some() && ends.all(|end| end.at.duration_since(at).abs() > KILL_TO_END)
 }
 
 /// Returns whether a control group is that of a unit, which some tell by its name and some by its path.
@@ -204,6 +221,22 @@ mod tests {
             .map(|core| seen(0, About::Process(7), Fact::CoreDump { signal: 11, exe: core.to_string() }))
             .collect();
         assert_eq!(facts(&pane(true), &many).len(), EVIDENCE_MAX);
+    }
+
+    #[test]
+    fn a_kill_long_before_an_end_was_anothers() {
+        let end = |secs| seen(secs, About::Process(7), Fact::EndUnknown);
+        let told = |sightings: &[Sighting]| {
+            let noticed = Timestamp::from_second(1020).unwrap();
+            let found = relevant(&pane(true), None, noticed, sightings);
+            found.iter().filter(|one| matches!(one.fact, Fact::OomKill { .. })).count()
+        };
+        let kill = || oom(unit("a.scope"));
+        assert_eq!(told(&[kill(), end(5)]), 1);
+        assert_eq!(told(&[kill(), end(6)]), 0);
+        assert_eq!(told(&[kill(), end(6), end(1)]), 1, "one of them ended then");
+        assert_eq!(told(&[kill(), seen(6, About::Process(8), Fact::EndUnknown)]), 1, "another's end");
+        assert_eq!(told(&[kill()]), 1, "nobody saw when it ended");
     }
 
     #[test]
