@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::model::Program;
 use crate::proc::{Proc, Run};
+use crate::systemd::placement::Placement;
 use crate::tmux::Tmux;
 use crate::tmux::observe::Observation;
 
@@ -34,6 +36,11 @@ const LONGER: u32 = 4;
 /// without anybody typing, is seen this late.
 const PROCESSES_MIN: Duration = Duration::from_secs(15);
 const PROCESSES_MAX: Duration = Duration::from_secs(60);
+
+/// For how long a new pane may become what it is: a moment after it is there its process executes the program, and moves to
+/// a scope of its own. Until then that is looked at more often.
+const YOUTH: Duration = Duration::from_secs(10);
+const PROCESSES_YOUNG: Duration = Duration::from_millis(500);
 
 /// How long a server may take to let go a client that has left: 6 ms in nine of ten times on a busy machine.
 const REST: Duration = Duration::from_millis(10);
@@ -68,6 +75,8 @@ pub(super) struct Asleep {
     stirred: Instant,
     /// When its panes' processes were looked at.
     renewed: Instant,
+    /// When other panes were seen than before.
+    changed: Instant,
     /// How much the server had run by then.
     run: Run,
     /// The socket by which it could be reached: it can be lost, or another server's.
@@ -104,6 +113,10 @@ impl Asleep {
                 Some((before, _)) if same_panes(&before.seen, &seen) => before.changes.saturating_sub(1),
                 Some((before, _)) => (before.changes + 2).min(2 * STORM),
                 None => 0,
+            },
+            changed: match &before {
+                Some((before, _)) if same_panes(&before.seen, &seen) => before.changed,
+                _ => now,
             },
             seen,
             glance: run,
@@ -159,6 +172,10 @@ impl Asleep {
 
     /// Returns whether its panes' processes are to be looked at.
     pub(super) fn is_due(&self) -> bool {
+        let young = self.changed.elapsed() < YOUTH && has_unfinished(&self.seen);
+        if young && self.renewed.elapsed() >= PROCESSES_YOUNG {
+            return true;
+        }
         self.renewed.elapsed() >= (self.asked.elapsed() / 2).clamp(PROCESSES_MIN, PROCESSES_MAX)
     }
 
@@ -176,6 +193,21 @@ impl Asleep {
 fn same_panes(before: &Observation, after: &Observation) -> bool {
     before.vitals.len() == after.vitals.len()
         && before.vitals.keys().all(|pane| after.vitals.contains_key(pane))
+}
+
+/// Returns whether a pane's process is not yet what it will be: nobody can tell what it runs, or it still lives where the
+/// server lives, which has made it.
+fn has_unfinished(seen: &Observation) -> bool {
+    let server = seen.cgroups.get(&seen.server.id.pid);
+    // Where there are no units, nothing ever moves.
+    let server = server.filter(|cgroup| Placement::of(cgroup).unit().is_some());
+    seen.server.panes().any(|(_, _, pane)| {
+        let living = seen.vitals.get(&pane.id).filter(|vitals| vitals.pid != 0 && !vitals.dead);
+        living.is_some_and(|vitals| {
+            let at_home = server.is_some() && seen.cgroups.get(&vitals.pid) == server;
+            pane.program == Program::Unknown || at_home
+        })
+    })
 }
 
 fn inode(path: &Path) -> Option<u64> {

@@ -158,7 +158,7 @@ impl Worker {
             && !closely
             && (still && before.is_believed() || before.is_storm())
         {
-            if still && before.is_due() {
+            if before.is_due() {
                 let known = self.known.lock().await;
                 let seen = observe_processes(&self.tmux, &self.proc, &|id| self.find_start(id), &known);
                 before.renew(seen.map(|mut seen| {

@@ -47,7 +47,7 @@ impl Watching {
             | WatchFlags::MOVED_TO
             | WatchFlags::ONLYDIR;
         let add = |dir: &Path| inotify::add_watch(self.notices.get_ref(), dir, changes);
-        let parent = self.dir.parent().map(&add);
+        let parent = self.dir.parent().map(add);
         match (add(&self.dir), parent) {
             (Ok(_), _) | (_, Some(Ok(_))) => Ok(()),
             (Err(error), _) => Err(error.into()),

@@ -74,9 +74,9 @@ pub(crate) fn append(path: &Path, lines: &[u8], bytes_max: u64) -> Result<bool, 
 }
 
 fn ends_with_a_line(file: &File, bytes: u64) -> io::Result<bool> {
-    let mut last = [b'\n'];
+    let mut last = *b"\n";
     match bytes.checked_sub(1) {
-        Some(at) => file.read_exact_at(&mut last, at).map(|()| last == [b'\n']),
+        Some(at) => file.read_exact_at(&mut last, at).map(|()| last == *b"\n"),
         None => Ok(true),
     }
 }

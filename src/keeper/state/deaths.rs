@@ -235,7 +235,7 @@ impl State {
         let (was, is) = (numbered(&before.server), numbered(server));
         let known =
             self.deaths.numbered.take().filter(|(id, _)| *id == server.id).map(|(_, known)| known.max(was));
-        let known_now = known.map(|known| known.max(is)).or(Some(is).filter(|_| is > was));
+        let known_now = known.map(|known| known.max(is)).or((is > was).then_some(is));
         self.deaths.numbered = known_now.map(|known| (server.id.clone(), known));
         let found = known.and_then(|known| fleeting(known, server)).filter(|_| !made_by_us);
         if let Some((first, last, panes)) = found {

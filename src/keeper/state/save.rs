@@ -56,7 +56,7 @@ impl State {
             Some(reason) => self.save(now, reason, &live),
             None => {
                 let generation = self.base().map(|(generation, _)| *generation);
-                self.at_rest = Some((live, generation, now)).filter(|_| self.has_rested(now));
+                self.at_rest = self.has_rested(now).then_some((live, generation, now));
                 Vec::new()
             }
         }
