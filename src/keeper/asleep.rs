@@ -182,6 +182,10 @@ impl Asleep {
     /// Notes what was seen of its panes' processes.
     pub(super) fn renew(&mut self, seen: Option<Observation>) {
         self.renewed = Instant::now();
+        let seen = seen.map(|mut seen| {
+            seen.remember(&self.seen);
+            seen
+        });
         // What is equal stays the same value, and whoever compares need not look into it.
         if let Some(seen) = seen.filter(|seen| *seen != *self.seen) {
             self.seen = Arc::new(seen);

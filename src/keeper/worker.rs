@@ -172,7 +172,8 @@ impl Worker {
         if before.as_ref().is_some_and(|(_, still)| *still) {
             self.known.lock().await.renew();
         }
-        let look = self.look_awake(closely || settled).await;
+        let last = before.as_ref().map(|(before, _)| before.seen());
+        let look = self.look_awake(closely || settled, last.as_deref()).await;
         if let Look::Server(seen) = &look {
             let answered = self.known.lock().await.answered();
             let asleep = Asleep::watch(&self.proc, &self.tmux, seen.clone(), answered, before).await;
@@ -194,13 +195,16 @@ impl Worker {
         self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    async fn look_awake(&self, closely: bool) -> Look {
+    async fn look_awake(&self, closely: bool, before: Option<&Observation>) -> Look {
         let mut known = self.known.lock().await;
         if closely {
             known.expire();
         }
         match observe_again(&self.tmux, &self.proc, &|id| self.find_start(id), &mut known).await {
             Ok(mut observation) => {
+                if let Some(before) = before.filter(|before| before.server.id == observation.server.id) {
+                    observation.remember(before);
+                }
                 self.spare_texts(&mut observation);
                 self.find_cut_off(&mut observation);
                 self.read_kills(&mut observation).await;

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use crate::model::evidence::KillCommand;
 use crate::model::{
-    ByteString, Dead, ObjectId, Pane, PaneId, PaneStart, Server, ServerId, Session, SessionId, Window,
+    ByteString, Dead, ObjectId, Pane, PaneId, PaneStart, Program, Server, ServerId, Session, SessionId,
+    Window,
 };
 use crate::proc::Proc;
 
@@ -43,6 +44,32 @@ pub struct Observation {
     pub cgroups: HashMap<u32, String>,
     /// What clients told the server to end since the look before, if that had something that is gone now.
     pub kills: Vec<KillCommand>,
+}
+
+impl Observation {
+    /// Takes over from an earlier look what nobody can tell any more: what ran in a pane, and where, whose process has ended
+    /// since the server answered. The server tells that next.
+    pub fn remember(&mut self, before: &Observation) {
+        let same = |pane: PaneId| {
+            let pid = |seen: &Observation| seen.vitals.get(&pane).map(|vitals| vitals.pid);
+            pid(self).is_some_and(|pid| pid != 0) && pid(self) == pid(before)
+        };
+        let known: HashMap<PaneId, Program> = before
+            .server
+            .panes()
+            .filter(|(_, _, pane)| pane.program != Program::Unknown && same(pane.id))
+            .map(|(_, _, pane)| (pane.id, pane.program.clone()))
+            .collect();
+        let unknown = |pane: &&mut Pane| pane.program == Program::Unknown && pane.dead.is_none();
+        for pane in self.server.panes_mut().filter(unknown) {
+            let Some(program) = known.get(&pane.id) else { continue };
+            pane.program = program.clone();
+            let pid = self.vitals[&pane.id].pid;
+            if let Some(cgroup) = before.cgroups.get(&pid) {
+                self.cgroups.insert(pid, cgroup.clone());
+            }
+        }
+    }
 }
 
 /// A client that is attached.
