@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Generation, PaneId, Server, ServerId, Snapshot};
+use crate::model::{Generation, Pane, PaneId, Server, ServerId, Snapshot};
 use crate::restore::manner::Manner;
 use crate::restore::plan::{Plan, Respawn, plan_lost};
 
@@ -91,7 +91,7 @@ impl State {
         let mut manner = Manner::unasked();
         due.into_iter().for_each(|one| manner.extend(one.manner));
         let mut plan = plan_lost(generation, &saved, &live.server, &panes);
-        plan.respawns = respawns(&live.server, &saved.server, &panes);
+        plan.respawns = respawns(&live, &saved.server, &panes);
         // One that ends at once, before anybody looks, has ended once more.
         if !plan.respawns.is_empty() {
             self.live = Some(Arc::new(with_running(&live, &plan.respawns)));
@@ -115,11 +115,15 @@ fn with_running(live: &Observation, respawns: &[Respawn]) -> Observation {
     live
 }
 
-/// Returns which of some panes are still there, with a program that has ended.
-fn respawns(live: &Server, saved: &Server, panes: &[PaneId]) -> Vec<Respawn> {
+fn has_ended(live: &Observation, pane: &Pane) -> bool {
+    pane.dead.is_some() || live.vitals.get(&pane.id).is_some_and(|vitals| vitals.dead)
+}
+
+/// Returns which of some panes are still there, with a program that has ended; how it did, tmux misses at times.
+fn respawns(live: &Observation, saved: &Server, panes: &[PaneId]) -> Vec<Respawn> {
     let mut found: Vec<Respawn> = Vec::new();
     for (session, _, pane) in
-        live.panes().filter(|(.., pane)| pane.dead.is_some() && panes.contains(&pane.id))
+        live.server.panes().filter(|(.., pane)| has_ended(live, pane) && panes.contains(&pane.id))
     {
         let was = saved.panes().find(|(.., was)| was.id == pane.id && was.dead.is_none());
         if let Some((.., was)) = was.filter(|_| !found.iter().any(|one| one.pane.id == pane.id)) {
